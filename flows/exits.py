@@ -1,0 +1,92 @@
+"""Exits: the depth at which each dimension leaves the flow, its mask on the way and its gate at the end."""
+
+import torch
+from torch import Tensor, nn
+
+_EDGE = 1e-4
+
+
+class _InwardClamp(torch.autograd.Function):
+    """clamp(u, 0, 1) whose edges stay open to gradients that point back inside.
+
+    In float32 ``(1 + w/2 - 1)/w + 1/2`` can round above 1; a plain clamp would then freeze the dimension for ever.
+    """
+
+    @staticmethod
+    def forward(ctx, u: Tensor) -> Tensor:
+        ctx.save_for_backward(u)
+        return u.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (u,) = ctx.saved_tensors
+        inside = (u > _EDGE) & (u < 1 - _EDGE)
+        at_zero = (u.abs() <= _EDGE) & (grad < 0)
+        at_one = ((u - 1).abs() <= _EDGE) & (grad > 0)
+        return grad * (inside | at_zero | at_one)
+
+
+class Exits(nn.Module):
+    r"""Masks :math:`m_i(t) = \mathrm{clamp}((\tau_i - t)/w + 1/2, 0, 1)` and gates :math:`g_i = m_i(1)`.
+
+    ``tau`` (M,) lies in [-w/2, 1 + w/2]: at the top a dimension is structure (gate 1), at or below ``shut_depth``
+    = 1 - w/2 it is noise (gate exactly 0), at -w/2 it never enters the flow.
+
+    Args:
+        dims: M, the number of dimensions of the state.
+        width: w, the stretch of depth over which one dimension leaves.
+    """
+
+    tau: nn.Parameter
+
+    def __init__(self, dims: int, width: float = 0.25):
+        super().__init__()
+        if not 0 < width <= 1:
+            raise ValueError(f"exit width must lie in (0, 1], got {width}; 0.25 is the default")
+        self.width = width
+        self.tau = nn.Parameter(torch.full((dims,), 1 + width / 2))
+
+    @property
+    def open_depth(self) -> float:
+        """The exit depth of a dimension that stays: its gate is 1."""
+        return 1 + self.width / 2
+
+    @property
+    def shut_depth(self) -> float:
+        """The deepest exit whose gate is exactly 0: the flow may use such a dimension almost to the end."""
+        return 1 - self.width / 2
+
+    def masks(self, times: Tensor) -> Tensor:
+        """Masks (T, M) at depths ``times`` (T,)."""
+        return _InwardClamp.apply((self.tau - times[:, None]) / self.width + 0.5)
+
+    @property
+    def gates(self) -> Tensor:
+        """Gates g (M,): 1 structure, exactly 0 noise, between the two while a dimension is leaving."""
+        return self.masks(self.tau.new_ones(1))[0]
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Bring ``tau`` back into its range; called after every optimiser step."""
+        self.tau.clamp_(-self.width / 2, self.open_depth)
+
+    @torch.no_grad()
+    def set_open(self, is_open: Tensor) -> None:
+        """Set gates to 1 where ``is_open`` (M,) bool holds and to exactly 0 elsewhere (exit at ``shut_depth``)."""
+        self.tau.copy_(torch.where(is_open, self.open_depth, self.shut_depth))
+
+    @torch.no_grad()
+    def narrow_(self, is_open: Tensor) -> None:
+        """Hold gates at 1 where ``is_open`` (M,) holds and at 0 elsewhere, leaving the depth of each exit free."""
+        self.tau.copy_(torch.where(is_open, self.open_depth, self.tau.clamp(-self.width / 2, self.shut_depth)))
+
+    @torch.no_grad()
+    def snap_(self, steps: int) -> None:
+        """Move the exits of shut dimensions so that their masks end on a step of the solver; a kink inside one costs it
+        its order. Masks that would end within half a step of the data never start."""
+        end = ((self.tau + self.width / 2) * steps).round() / steps
+        snapped = torch.where(end > 0, end - self.width / 2, -self.width / 2)
+        self.tau.copy_(torch.where(self.gates > 0, self.tau, snapped))
+
+    def extra_repr(self) -> str:
+        return f"dims={self.tau.numel()}, width={self.width}"

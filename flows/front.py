@@ -1,0 +1,164 @@
+"""The front: an affine map with exact log-determinant that centres, whitens and turns the activations."""
+
+import math
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+
+class ColumnWarning(UserWarning):
+    """Columns were set aside or jittered; the message names them."""
+
+
+class Front(nn.Module):
+    r"""z = R diag(1/sd) V^T (x - mean): centre, whiten by PCA, rotate by a trainable R in SO(M).
+
+    Whitening leaves every orthogonal basis equally good, while the funnel's penalty is bound to the axes; hence R.
+    Directions whose sd lies below the noise floor are modelled as Gaussian at that floor and skip R and the flow;
+    constant and duplicate columns are set aside and restored by :meth:`inverse`.
+
+    Args:
+        features: D, columns of the data.
+        used: columns that are neither constant nor duplicate.
+        dims: M, principal directions above the noise floor.
+    """
+
+    def __init__(self, features: int, used: int | None = None, dims: int | None = None):
+        super().__init__()
+        used = features if used is None else used
+        dims = used if dims is None else dims
+        self.features, self.used, self.dims = features, used, dims
+        self.register_buffer("columns", torch.arange(used))
+        self.register_buffer("twin_of", torch.arange(features))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("basis", torch.eye(used))
+        self.register_buffer("scales", torch.ones(used))
+        self.register_buffer("floor", torch.zeros(()))
+        self.register_buffer("jittered", torch.zeros(features, dtype=torch.bool))
+        self.register_buffer("start", torch.eye(dims))
+        self.turn = nn.Parameter(torch.zeros(dims, dims))
+
+    @classmethod
+    def from_rows(cls, x: Tensor, noise_floor: float = 1e-3, columns: str = "set-aside") -> "Front":
+        """Moments of ``x`` (N, D), already validated, in float64.
+
+        Args:
+            noise_floor: smallest standard deviation that counts as signal, as a share of the largest.
+            columns: ``"set-aside"`` warns about constant and duplicate columns, ``"error"`` refuses them.
+
+        Raises:
+            ValueError: refused columns, no varying column, or no more rows than columns.
+        """
+        if columns not in ("set-aside", "error"):
+            raise ValueError(f"columns must be 'set-aside' or 'error', got {columns!r}")
+        constant, twin_of = _constant_columns(x), _twins(x)
+        used = torch.nonzero(~constant & (twin_of == torch.arange(x.shape[1]))).squeeze(1)
+        _report_columns(constant, twin_of, columns)
+        if len(used) == 0:
+            raise ValueError(f"all {x.shape[1]} columns of the activations are constant; pass activations that vary")
+        if len(x) <= len(used):
+            raise ValueError(
+                f"too few rows: {len(x)} rows for {len(used)} varying columns; "
+                f"at least {len(used) + 1} are needed to whiten and about {100 * len(used)} to say anything"
+            )
+        mean = x.double().mean(0)
+        centred = x[:, used].double() - mean[used]
+        variances, basis = torch.linalg.eigh(centred.T @ centred / len(x))
+        scales, basis = variances.clamp_min(0).sqrt().flip(0), basis.flip(1)
+        floor = noise_floor * scales[0]
+        front = cls(x.shape[1], len(used), int((scales > floor).sum()))
+        front.columns, front.twin_of, front.jittered = used, twin_of, _tied_columns(x, constant)
+        front.mean, front.basis, front.floor = mean.float(), basis.float(), floor.float()
+        front.scales = torch.maximum(scales, floor).float()
+        return front
+
+    def set_rotation(self, unmixing: Tensor) -> None:
+        """Start R at the polar factor of ``unmixing`` (M, M), a row negated where the determinant is -1."""
+        left, _, right = torch.linalg.svd(unmixing.double())
+        rotation = left @ right
+        if torch.linalg.det(rotation) < 0:
+            rotation[-1] *= -1
+        self.start = rotation.to(self.start)
+        nn.init.zeros_(self.turn)
+
+    @property
+    def rotation(self) -> Tensor:
+        """R (M, M): the start turned by the Cayley transform of a skew-symmetric matrix, so always in SO(M)."""
+        skew = 0.5 * (self.turn - self.turn.T)
+        eye = torch.eye(self.dims, dtype=skew.dtype, device=skew.device)
+        return torch.linalg.solve(eye + skew, eye - skew) @ self.start
+
+    @property
+    def ladj(self) -> Tensor:
+        """log |det| of the whitening, a constant: the sum of -log sd over all used columns at their floor."""
+        return -self.scales[: self.dims].log().sum()
+
+    def whiten(self, x: Tensor) -> Tensor:
+        """White coordinates (B, M) before the rotation: constants of the data, worth caching while training."""
+        return (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, : self.dims] / self.scales[: self.dims]
+
+    def floor_log_prob(self, x: Tensor) -> Tensor:
+        """Log-density (B,) of the directions below the noise floor, Gaussian at the floor."""
+        residual = (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, self.dims :] / self.scales[self.dims :]
+        constants = self.scales[self.dims :].log().sum() + 0.5 * (self.used - self.dims) * math.log(2 * math.pi)
+        return -0.5 * residual.square().sum(1) - constants
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rotated white coordinates (B, M) of ``x`` (B, D)."""
+        return self.whiten(x) @ self.rotation.T
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """``x`` (B, D) of ``z`` (B, M); directions below the floor return to their mean, columns set aside return."""
+        white = z @ self.rotation * self.scales[: self.dims]
+        x = self.mean.expand(len(z), -1).clone()
+        x[:, self.columns] = x[:, self.columns] + white @ self.basis[:, : self.dims].T
+        return x[:, self.twin_of]
+
+    def extra_repr(self) -> str:
+        return f"features={self.features}, used={self.used}, dims={self.dims}, floor={float(self.floor):.3g}"
+
+
+def _constant_columns(x: Tensor) -> Tensor:
+    return x.amax(0) == x.amin(0)
+
+
+def _twins(x: Tensor) -> Tensor:
+    """For every column the first column that equals it exactly (itself where none does)."""
+    twin_of = torch.arange(x.shape[1])
+    first: dict[bytes, list[int]] = {}
+    probe = x[:: max(1, len(x) // 64)].T.contiguous()
+    for j in range(x.shape[1]):
+        candidates = first.setdefault(probe[j].numpy().tobytes(), [])
+        for i in candidates:
+            if torch.equal(x[:, i], x[:, j]):
+                twin_of[j] = i
+                break
+        else:
+            candidates.append(j)
+    return twin_of
+
+
+def _tied_columns(x: Tensor, constant: Tensor, share: float = 0.01) -> Tensor:
+    """Columns in which one value fills more than ``share`` of the rows: no density there without jitter."""
+    tied = torch.zeros(x.shape[1], dtype=torch.bool)
+    for j in range(x.shape[1]):
+        if not constant[j]:
+            tied[j] = int(torch.unique(x[:, j], return_counts=True)[1].max()) > max(share * len(x), 1)
+    return tied
+
+
+def _report_columns(constant: Tensor, twin_of: Tensor, columns: str) -> None:
+    duplicate = ~constant & (twin_of != torch.arange(len(twin_of)))
+    if not bool((constant | duplicate).any()):
+        return
+    parts = []
+    if constant.any():
+        parts.append(f"constant columns {constant.nonzero().squeeze(1).tolist()}")
+    if duplicate.any():
+        pairs = ", ".join(f"{j} (= {int(twin_of[j])})" for j in duplicate.nonzero().squeeze(1).tolist())
+        parts.append(f"duplicate columns {pairs}")
+    found = " and ".join(parts)
+    if columns == "error":
+        raise ValueError(f"activations have {found}; drop them or pass columns='set-aside'")
+    warnings.warn(f"set aside {found}; inverse() restores them", ColumnWarning, stacklevel=4)

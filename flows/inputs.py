@@ -1,0 +1,100 @@
+"""What users hand in: rows of activations checked once, and error messages that offer the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def as_rows(x: Any, *, name: str = "activations", width: int | None = None, min_rows: int = 1) -> Tensor:
+    """Returns `x` as a dense, finite, floating tensor of shape (B, D).
+
+    Memory is shared where the dtype allows it, and gradients flow through. Read-only arrays are copied, because torch
+    has no read-only tensors: open a large memmap with mode `"c"` to share it.
+
+    Args:
+        x: torch tensor, numpy array or memmap, anything else with `__array__`, or nested lists of numbers.
+        name: what the rows are called in errors.
+        width: the number of columns D expected, where it is known.
+        min_rows: the smallest number of rows B that will do.
+
+    Returns:
+        (B, D) tensor on the device of `x`: float64 if `x` is, otherwise float32.
+
+    Raises:
+        TypeError: `x` does not hold real numbers (bool, object, string, complex, sparse, masked, ragged).
+        ValueError: wrong number of axes, wrong width, no columns, too few rows, NaN or inf.
+    """
+    rows = as_tensor(x, name)
+    if rows.dtype == torch.bool or rows.is_complex() or rows.layout != torch.strided:
+        raise TypeError(
+            f"{name} must be a dense array of real numbers, got {rows.dtype}, {rows.layout}; convert to float32 first"
+        )
+    if rows.ndim != 2:
+        raise ValueError(
+            f"{name} must have 2 axes (rows, features), got shape {tuple(rows.shape)}; "
+            "reshape to (rows, features), one row for each token or position"
+        )
+    count, columns = rows.shape
+    if columns == 0:
+        raise ValueError(f"{name} must have at least 1 column, got shape {tuple(rows.shape)}; pass (rows, features)")
+    if width is not None and columns != width:
+        raise ValueError(
+            f"{name} must have {width} columns, got {columns} (shape {tuple(rows.shape)}); "
+            "pass rows of the same layer, without dropping or adding columns"
+        )
+    if count < min_rows:
+        raise ValueError(f"{name} must have at least {min_rows} rows, got {count}; pass more rows")
+    if rows.dtype not in (torch.float32, torch.float64):
+        rows = rows.to(torch.float32)
+    bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        first = ", ".join(map(str, bad[:5]))
+        raise ValueError(
+            f"{name} contain NaN or inf in {len(bad)} of {count} rows (first: {first}); drop those rows first"
+        )
+    return rows
+
+
+def as_tensor(x: Any, name: str) -> Tensor:
+    """Returns `x` as a tensor of any shape; read-only, byte-swapped and reversed arrays are copied first.
+
+    Raises:
+        TypeError: `x`, called `name`, is no array of numbers.
+    """
+    if isinstance(x, Tensor):
+        return x
+    if hasattr(x, "filled"):  # numpy's masked array: conversion would silently bring back what the mask hides
+        raise TypeError(f"{name} must be a plain array, got {type(x).__name__}; drop the masked rows and pass x.data")
+    got = type(x).__name__
+    try:
+        if hasattr(x, "__array__"):
+            x = x.__array__()
+            got = f"an array of dtype {x.dtype}"
+            if not (x.flags.writeable and x.dtype.isnative and min(x.strides, default=0) >= 0):
+                x = x.astype(x.dtype.newbyteorder("="), order="C")
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(
+            f"{name} must be an array of numbers, got {got} ({error}); pass a tensor or numpy array of numbers"
+        ) from None
+
+
+def nearest(word: str, choices: Iterable[str], shown: int = 12) -> str:
+    """Returns the end of an error message about an unknown name: `"did you mean 'digits'? valid: circle, digits"`.
+
+    Args:
+        word: what the user wrote.
+        choices: the valid names, listed in this order.
+        shown: how many of them to list at most.
+    """
+    names = list(choices)
+    folded = {name.lower(): name for name in names}
+    close = [repr(folded[match]) for match in difflib.get_close_matches(word.lower(), folded)]
+    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    more = f", ... ({len(names)} in all)" if len(names) > shown else ""
+    return f"{guess}valid: {', '.join(names[:shown]) or 'none'}{more}"

@@ -1,0 +1,197 @@
+"""Activations: checked when made, split by source, read from four kinds of file."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from training.activations import Activations, read_activations
+
+X = np.arange(24, dtype=np.float32).reshape(8, 3)
+LABELS = np.arange(8) % 2
+GROUPS = np.arange(8) // 2
+
+
+def test_checked_when_made():
+    read_only = LABELS.astype(np.int32)
+    read_only.flags.writeable = False
+    activations = Activations(X, read_only, GROUPS.tolist(), "cloud")
+    assert activations.x.dtype == torch.float32 and len(activations) == 8
+    assert activations.labels.dtype == activations.sources.dtype == torch.int64
+    assert repr(activations) == "Activations('cloud', 8 rows x 3, 2 labels, 4 sources)"
+    assert Activations(X).labels is None
+    assert not Activations(torch.ones(2, 2, requires_grad=True)).x.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"labels": LABELS[:5]}, ValueError, r"labels must be one integer for each of 8 rows, got shape \(5,\)"),
+        ({"sources": GROUPS[:, None]}, ValueError, r"sources must be one integer .* got shape \(8, 1\)"),
+        ({"labels": LABELS * 0.5}, TypeError, "labels must be integers, got torch.float64"),
+        ({"labels": LABELS == 1}, TypeError, "labels must be integers, got torch.bool"),
+        ({"labels": ["a"] * 8}, TypeError, "labels must be an array of numbers, got list"),
+    ],
+)
+def test_bad_labels_and_sources(wrong, error, message):
+    with pytest.raises(error, match=message):
+        Activations(X, **wrong)
+
+
+def test_bad_rows():
+    x = X.copy()
+    x[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"NaN or inf in 1 of 8 rows \(first: 3\)"):
+        Activations(x)
+
+
+def ids(count, each):
+    return torch.arange(count * each) // each
+
+
+def test_split_by_row():
+    train, held = Activations(torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))).split(0.2)
+    assert len(held) == 200
+    assert torch.cat([train, held]).sort().values.equal(torch.arange(1000))
+    assert train.equal(train.sort().values) and held.equal(held.sort().values)
+
+
+def test_split_by_source():
+    sources = ids(100, 7)[torch.randperm(700, generator=torch.Generator().manual_seed(1))] * 10 - 50
+    train, held = Activations(torch.zeros(700, 2), sources=sources).split(0.15)
+    assert len(held) == 105
+    assert torch.cat([train, held]).sort().values.equal(torch.arange(700))
+    assert not set(sources[train].tolist()) & set(sources[held].tolist())
+
+
+def test_split_is_a_function_of_the_seed_and_of_the_sources():
+    one = Activations(torch.zeros(700, 2), sources=ids(100, 7))
+    other = Activations(torch.ones(700, 5), sources=ids(100, 7))
+    state = torch.get_rng_state()
+    assert one.split(seed=3)[1].equal(other.split(seed=3)[1])
+    assert not one.split(seed=3)[1].equal(one.split(seed=4)[1])
+    assert torch.get_rng_state().equal(state)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_split_with_one_large_source(seed):
+    sources = torch.cat([torch.zeros(900, dtype=torch.int64), 1 + ids(10, 10)])
+    _, held = Activations(torch.zeros(1000, 1), sources=sources).split(0.05, seed)
+    assert len(held) == 50
+
+
+def test_split_never_empty():
+    train, held = Activations(torch.zeros(10, 1), sources=ids(2, 5)).split(0.1)
+    assert len(train) == len(held) == 5
+    with pytest.raises(ValueError, match="at least 2 sources, got 1"):
+        Activations(torch.zeros(10, 1), sources=torch.zeros(10, dtype=torch.int64)).split()
+    for share in (0, 1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="held_out must lie strictly between 0 and 1"):
+            Activations(torch.zeros(10, 1)).split(share)
+
+
+def write(path, **arrays):
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".pt":
+        torch.save({name: torch.tensor(x) for name, x in arrays.items()}, path)
+    else:
+        save_file({name: torch.tensor(x) for name, x in arrays.items()}, path)
+    return path
+
+
+several = pytest.mark.parametrize("suffix", [".npz", ".pt", ".safetensors"])
+
+
+@several
+def test_read_several_arrays(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", x=X, y=-X, labels=LABELS, groups=GROUPS)
+    read = read_activations(path, "x", labels="labels", groups="groups")
+    assert read.x.equal(torch.tensor(X))
+    assert read.labels.tolist() == LABELS.tolist() and read.sources.tolist() == GROUPS.tolist()
+    assert read.name == "a" and read.about == {"path": str(path), "key": "x"}
+    with pytest.raises(ValueError, match=r"holds 2 arrays that could be the activations.* pass key=, valid: x, y$"):
+        read_activations(path, labels="labels", groups="groups")
+    with pytest.raises(ValueError, match=r"no array 'label' in .*did you mean 'labels'\?"):
+        read_activations(path, "x", labels="label")
+    with pytest.raises(ValueError, match="no array 'z' in .*valid: .*x"):
+        read_activations(path, "z")
+
+
+@several
+def test_the_only_array_needs_no_key(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", layer=X, labels=LABELS)
+    assert read_activations(path, labels="labels").about["key"] == "layer"
+
+
+def test_read_npy_maps_the_file_and_leaves_it_alone(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, X)
+    np.save(tmp_path / "labels.npy", LABELS)
+    before = path.read_bytes()
+    read = read_activations(str(path), labels=str(tmp_path / "labels.npy"))
+    assert read.x.equal(torch.tensor(X)) and read.labels.tolist() == LABELS.tolist()
+    read.x[0, 0] = 99
+    assert path.read_bytes() == before
+    with pytest.raises(ValueError, match="no array 'y' in .*valid: x"):
+        read_activations(path, "y")
+
+
+def test_read_npy_shares_the_mapped_memory(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", X)
+    mapped, load = [], np.load
+    monkeypatch.setattr(np, "load", lambda *args, **kwargs: mapped.append(load(*args, **kwargs)) or mapped[-1])
+    read = read_activations(tmp_path / "x.npy")
+    assert isinstance(mapped[0], np.memmap)
+    assert read.x.data_ptr() == mapped[0].ctypes.data
+
+
+def test_read_bare_tensor(tmp_path):
+    torch.save(torch.tensor(X), tmp_path / "x.pt")
+    assert read_activations(tmp_path / "x.pt").x.equal(torch.tensor(X))
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match="holds 0 arrays"):
+        read_activations(tmp_path / "list.pt")
+
+
+def test_missing_files_and_unknown_suffixes(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*gone\.npy"):
+        read_activations(tmp_path / "gone.npy")
+    with pytest.raises(ValueError, match=r"unknown suffix '\.csv'; valid: \.npy, \.npz, \.pt, \.safetensors"):
+        read_activations(tmp_path / "x.csv")
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(FileNotFoundError, match=r"no file .*labels\.npy"):
+        read_activations(tmp_path / "x.npy", labels=str(tmp_path / "labels.npy"))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.97])
+def test_truncated_files(tmp_path, suffix, share):
+    path = tmp_path / f"x{suffix}"
+    np.save(path, X) if suffix == ".npy" else write(path, x=X)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=rf"x\{suffix} cannot be read as \{suffix}: .* truncated or corrupt"):
+        read_activations(path)
+
+
+def test_flipped_bit_in_npz(tmp_path):
+    path = write(tmp_path / "x.npz", x=X)
+    content = bytearray(path.read_bytes())
+    content[content.index(X.tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as .npz: BadZipFile"):
+        read_activations(path)
+
+
+class Anything:
+    pass
+
+
+def test_python_objects_are_never_unpickled(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([Anything()], dtype=object))
+    torch.save({"x": torch.tensor(X), "any": Anything()}, tmp_path / "x.pt")
+    np.savez(tmp_path / "x.npz", x=np.array([Anything()], dtype=object))
+    for suffix in (".npy", ".pt", ".npz"):
+        with pytest.raises(ValueError, match=f"cannot be read as {suffix}.*Python objects"):
+            read_activations(tmp_path / f"x{suffix}")

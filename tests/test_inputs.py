@@ -1,0 +1,107 @@
+"""What users hand in: good rows in every container, and each kind of bad rows with an error that says what to do."""
+
+import numpy as np
+import pytest
+import torch
+
+from flows.inputs import as_rows, nearest
+
+GOOD = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "uint8", ">f4", ">i2"])
+def test_numpy_dtypes(dtype):
+    rows = as_rows(np.array(GOOD, dtype=dtype))
+    assert rows.dtype == (torch.float64 if dtype == "float64" else torch.float32)
+    assert rows.tolist() == GOOD
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.int32])
+def test_torch_dtypes(dtype):
+    rows = as_rows(torch.tensor(GOOD, dtype=dtype))
+    assert rows.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert rows.tolist() == GOOD
+
+
+def test_lists_views_and_memmaps(tmp_path):
+    assert as_rows(GOOD).tolist() == GOOD
+    assert as_rows(np.array(GOOD)[::-1]).tolist() == GOOD[::-1]
+    np.save(tmp_path / "x.npy", np.array(GOOD))
+    for mode in ("r", "c"):
+        assert as_rows(np.load(tmp_path / "x.npy", mmap_mode=mode)).tolist() == GOOD
+
+
+def test_read_only_memory_is_never_shared():
+    x = np.array(GOOD)
+    x.flags.writeable = False
+    as_rows(x)[0, 0] = 9
+    assert x[0, 0] == 1
+
+
+def test_shares_memory_and_gradients_where_it_can():
+    x = torch.ones(3, 2, requires_grad=True)
+    assert as_rows(x) is x
+    array = np.ones((3, 2), dtype=np.float32)
+    assert as_rows(array).data_ptr() == array.ctypes.data
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.ones((3, 2), dtype=bool),
+        torch.ones(3, 2, dtype=torch.bool),
+        np.array(GOOD, dtype=object),
+        np.array([["a", "b"]]),
+        [["a", "b"]],
+        np.array(GOOD, dtype=complex),
+        torch.tensor(GOOD).to_sparse(),
+        np.ma.masked_array(GOOD, mask=[[0, 1], [0, 0], [0, 0]]),
+        [[1.0, 2.0], [3.0]],
+        {"x": GOOD},
+        None,
+    ],
+    ids=lambda bad: f"{type(bad).__name__}-{getattr(bad, 'dtype', '')}",
+)
+def test_wrong_kinds(bad):
+    with pytest.raises(TypeError, match=r"state must be .*, got .*; (pass|convert|drop)"):
+        as_rows(bad, name="state")
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
+def test_wrong_number_of_axes(shape):
+    with pytest.raises(ValueError, match=r"2 axes \(rows, features\), got shape"):
+        as_rows(torch.ones(shape))
+
+
+def test_wrong_sizes():
+    assert as_rows(torch.ones(3, 2), width=2, min_rows=3).shape == (3, 2)
+    with pytest.raises(ValueError, match=r"must have 5 columns, got 2 \(shape \(3, 2\)\)"):
+        as_rows(torch.ones(3, 2), width=5)
+    with pytest.raises(ValueError, match="at least 4 rows, got 3"):
+        as_rows(torch.ones(3, 2), min_rows=4)
+    with pytest.raises(ValueError, match="at least 1 rows, got 0"):
+        as_rows(np.empty((0, 2)))
+    with pytest.raises(ValueError, match="at least 1 column"):
+        as_rows(np.empty((3, 0)))
+
+
+def test_rows_that_are_not_finite_are_named():
+    x = torch.zeros(4096, 3)
+    x[17, 0], x[204, 2], x[990, 1] = torch.nan, torch.inf, -torch.inf
+    message = r"activations contain NaN or inf in 3 of 4096 rows \(first: 17, 204, 990\); drop those rows first"
+    with pytest.raises(ValueError, match=message):
+        as_rows(x)
+    with pytest.raises(ValueError, match=r"8 of 8 rows \(first: 0, 1, 2, 3, 4\)"):
+        as_rows(torch.full((8, 1), torch.nan))
+
+
+def test_too_large_for_float32_is_not_finite():
+    with pytest.raises(ValueError, match="NaN or inf in 1 of 1 rows"):
+        as_rows([[1e300]])
+
+
+def test_nearest():
+    assert nearest("DIGIT", ["circle", "digits"]) == "did you mean 'digits'? valid: circle, digits"
+    assert nearest("zzz", ["circle", "digits"]) == "valid: circle, digits"
+    assert nearest("x", []) == "valid: none"
+    assert nearest("q", map(str, range(20)), shown=2) == "valid: 0, 1, ... (20 in all)"

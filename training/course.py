@@ -1,0 +1,334 @@
+"""The staged run as a state machine: which stage, which lambda, what happens between stages.
+
+settle -> screen -> (refit -> settle -> reopening test)* -> ramp -> debias each proposed support -> narrow -> done.
+All of its state is plain data and tensors (:meth:`Course.state_dict`), so a resumed run is the uninterrupted one.
+"""
+
+import copy
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flows.flow import FunnelFlow
+from training.objective import Terms, objective
+from training.selection import Choice, choose
+from training.settings import ModelSettings, PathSettings
+from training.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
+
+STAGES = ("settle", "screen", "resettle", "ramp", "debias", "narrow", "done")
+_GAIN_MEMORY = 0.9
+
+
+@dataclass
+class Progress:
+    """Where a run stands and what it has found; see :class:`Course` for the stages.
+
+    Attributes:
+        stage, began: the stage and the optimiser step it began at.
+        rounds: refits done.
+        path: one row per grid point of lambda: step, stage, lam, k, nll (held out, nats, whitened units), gates.
+        snapshots: for every k met, its support and the flow's state when it was first met.
+        queue: supports (by k) still to debias, the current one first.
+        debiased: for every k done, held-out rows' J and nll (n, 2) and the flow's state.
+        gains: running mean of D (M,) while exits move.
+        prices: D of each dimension when it left, in nats; nan while it has not.
+        chosen: k, once chosen.
+    final: as a row block of ``debiased``, for the flow after it has narrowed.
+        notes: what happened on the way, in words.
+    """
+
+    stage: str = "settle"
+    began: int = 0
+    rounds: int = 0
+    path: list[dict] = field(default_factory=list)
+    snapshots: dict[int, dict] = field(default_factory=dict)
+    queue: list[int] = field(default_factory=list)
+    debiased: dict[int, dict] = field(default_factory=dict)
+    gains: Tensor = field(default_factory=lambda: torch.zeros(0))
+    prices: Tensor = field(default_factory=lambda: torch.zeros(0))
+    chosen: int = -1
+    final: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
+    notes: list[str] = field(default_factory=list)
+
+
+class Course:
+    """Takes a flow through its stages.
+
+    Args:
+        flow: trained in place.
+        white, held_out: whitened training rows (N, M) and held-out rows (n, M).
+        null_worth: lambda below which a worth is noise, in nats (training.nulls).
+    """
+
+    def __init__(
+        self,
+        flow: FunnelFlow,
+        white: Tensor,
+        held_out: Tensor,
+        model: ModelSettings,
+        path: PathSettings,
+        null_worth: float,
+        seed: int,
+    ):
+        self.flow, self.white, self.held_out = flow, white, held_out
+        self.model, self.path, self.null_worth, self.seed = model, path, null_worth, seed
+        self.progress = Progress()
+
+    def start(self) -> None:
+        """FastICA's rotation and k-means components; called once, not on resume."""
+        dims = self.flow.front.dims
+        self.flow.front.set_rotation(ica_rotation(self.white, self.seed))
+        self.progress.gains, self.progress.prices = torch.zeros(dims), torch.full((dims,), torch.nan)
+        self._refit(torch.ones(dims, dtype=torch.bool))
+
+    def state_dict(self) -> dict:
+        """All of the course's state: numbers, strings, lists, dictionaries and tensors."""
+        return dict(vars(self.progress))
+
+    def load_state_dict(self, state: dict) -> None:
+        self.progress = Progress(**state)
+
+    # what the current step needs
+
+    @property
+    def steps(self) -> int:
+        """RK4 steps of the current stage."""
+        return self.model.steps if self.progress.stage in ("debias", "narrow", "done") else self.model.early_steps
+
+    @property
+    def moves_gates(self) -> bool:
+        return self.progress.stage in ("screen", "ramp")
+
+    def moves_exits(self, step: int) -> bool:
+        """Whether exits move: with their gates, or below shut gates in the first half of the narrowing."""
+        return self.moves_gates or (
+            self.progress.stage == "narrow" and step - self.progress.began < self.path.narrow // 2
+        )
+
+    def lam(self, step: int) -> float:
+        """Lambda in nats at optimiser step ``step``."""
+        if self.progress.stage == "ramp":
+            point = (step - self.progress.began) // self.path.steps_per_point
+            return self.path.screen_lam * 10 ** (point / self.path.points_per_decade)
+        if self.progress.stage == "narrow":
+            return self.null_worth
+        return self.path.screen_lam if self.progress.stage == "screen" else 0.0
+
+    def rate(self, step: int) -> float:
+        """Factor on the step sizes: a cosine to 0 over the stages whose result is measured, 1 elsewhere."""
+        if self.progress.stage in ("debias", "narrow"):
+            return 0.5 * (1 + math.cos(math.pi * (step - self.progress.began) / self._length()))
+        return 1.0
+
+    def terms(self, batch: Tensor, step: int) -> Terms:
+        """The loss of ``batch`` (whitened rows) at ``step``; gate draws are a function of (seed, step)."""
+        generator = torch.Generator().manual_seed((self.seed << 32) + step)
+        terms = objective(
+            self.flow,
+            batch,
+            self.model.kappa,
+            self.model.rho,
+            self.lam(step) if self.moves_gates else None,
+            self.lam(step) if self.moves_exits(step) else 0.0,
+            generator,
+            self.steps,
+        )
+        if not bool(torch.isfinite(terms.loss)):
+            raise FloatingPointError(
+                f"loss is not finite at step {step} ({self.progress.stage}): nll {float(terms.nll):.4g}, kinetic "
+                f"{float(terms.kinetic):.4g}; lower path.lr (now {self.path.lr}) or raise model.early_steps"
+            )
+        if terms.gains is not None:
+            self.progress.gains.mul_(_GAIN_MEMORY).add_(terms.gains.cpu(), alpha=1 - _GAIN_MEMORY)
+        return terms
+
+    # what happens between steps
+
+    def advance(self, step: int) -> bool:
+        """Called after optimiser step number ``step`` (1 for the first). True where the optimiser must forget its moments."""
+        progress = self.progress
+        taken = step - progress.began
+        if self.moves_gates:
+            self.flow.exits.clamp_()
+            self._watch_exits()
+        elif progress.stage == "narrow":
+            self.flow.exits.narrow_(progress.debiased[progress.chosen]["is_open"])
+            if taken == self.path.narrow // 2:
+                self.flow.exits.snap_(self.steps)
+        if progress.stage == "ramp":
+            at_point = taken % self.path.steps_per_point == 0
+            empty = self.flow.structure_dim == 0
+            if at_point or empty:
+                self._record(step)
+            if not empty and not (at_point and self.lam(step) > self.path.largest_lam):
+                return False
+        elif taken < self._length():
+            return False
+        elif progress.stage == "screen":
+            self._record(step)
+        getattr(self, f"_after_{progress.stage}")()
+        progress.began = step
+        return True
+
+    def _length(self) -> int:
+        lengths = {"settle": self.path.settle, "resettle": self.path.settle, "screen": self.path.screen}
+        return lengths.get(self.progress.stage) or getattr(self.path, self.progress.stage, 0)
+
+    def _after_settle(self) -> None:
+        self._record(self.progress.began + self.path.settle)
+        self.progress.stage = "screen"
+
+    def _after_screen(self) -> None:
+        is_open = self.flow.gates > 0
+        self._note(f"screen at lambda {self.path.screen_lam}: {int(is_open.sum())} of {len(is_open)} dimensions stay")
+        self._refit_or_ramp(self._reopened(is_open, self.path.screen_lam))
+
+    def _after_resettle(self) -> None:
+        is_open = self.flow.gates > 0
+        reopened = self._reopened(is_open, self.path.screen_lam) if self.progress.rounds < self.path.rounds else is_open
+        if bool((reopened == is_open).all()):
+            self._enter_ramp()
+        else:
+            self._refit_or_ramp(reopened)
+
+    def _refit_or_ramp(self, is_open: Tensor) -> None:
+        if not bool(is_open.any()):
+            return self._enter_ramp()
+        self.flow.exits.set_open(is_open)
+        self._refit(is_open)
+        self.progress.rounds += 1
+        self.progress.stage = "resettle"
+
+    def _enter_ramp(self) -> None:
+        """Only supports met from here on are proposals; where none is left the last one of the screen is."""
+        kept = self.flow.structure_dim
+        if kept:
+            self.progress.snapshots = {}
+            self._snapshot()
+            self.progress.stage = "ramp"
+        else:
+            smallest = min((k for k in self.progress.snapshots if k > 0), default=0)
+            self.progress.snapshots = {k: v for k, v in self.progress.snapshots.items() if k in (0, smallest)}
+            self._enter_debias()
+
+    def _after_ramp(self) -> None:
+        left = self.flow.structure_dim
+        if left:
+            self._note(f"{left} dimensions are left at lambda {self.path.largest_lam}: raise path.largest_lam")
+        self._enter_debias()
+
+    def _enter_debias(self) -> None:
+        if 0 not in self.progress.snapshots:
+            self.flow.exits.set_open(torch.zeros_like(self.flow.gates, dtype=torch.bool))
+            self._snapshot()
+        self.progress.queue = sorted(self.progress.snapshots)
+        self.progress.stage = "debias"
+        self._load(self.progress.snapshots[self.progress.queue[0]])
+
+    def _load(self, snapshot: dict) -> None:
+        self.flow.load_state_dict(snapshot["flow"])
+        self.flow.exits.set_open(snapshot["is_open"])
+
+    def _after_debias(self) -> None:
+        progress = self.progress
+        k = progress.queue.pop(0)
+        progress.debiased[k] = {
+            "rows": self.evaluate(),
+            "is_open": self.flow.gates > 0,
+            "flow": copy.deepcopy(self.flow.state_dict()),
+        }
+        if progress.queue:
+            self._load(progress.snapshots[progress.queue[0]])
+        else:
+            self._after_choice()
+
+    def _after_choice(self) -> None:
+        progress = self.progress
+        progress.chosen = self.choice().structure_dim
+        self._load(progress.debiased[progress.chosen])
+        is_open = self.flow.gates > 0
+        reopened = self._reopened(is_open, self.null_worth)
+        k = int(reopened.sum())
+        if k not in progress.debiased:
+            self.flow.exits.set_open(reopened)
+            progress.snapshots[k] = self._state()
+            progress.queue = [k]
+            return
+        self._order()
+        progress.final = progress.debiased[progress.chosen]["rows"]
+        progress.stage = "narrow" if self.path.narrow else "done"
+
+    def _after_narrow(self) -> None:
+        """Keep the narrowed flow unless it lost more than two standard errors over the debiased one."""
+        progress = self.progress
+        progress.final = self.evaluate()
+        lost = progress.final[:, 0] - progress.debiased[progress.chosen]["rows"][:, 0]
+        error = float(lost.std() / math.sqrt(len(lost)))
+        if float(lost.mean()) > 2 * error:
+            self._note(f"narrowing undone: it lost {lost.mean():.4f} +- {error:.4f} nats")
+            self._load(progress.debiased[progress.chosen])
+            self._order()
+            progress.final = progress.debiased[progress.chosen]["rows"]
+        progress.stage = "done"
+
+    def choice(self) -> Choice:
+        """The verdict over the supports debiased so far."""
+        return choose({k: v["rows"][:, 0].numpy() for k, v in self.progress.debiased.items()}, self.null_worth)
+
+    # pieces
+
+    def _refit(self, is_open: Tensor) -> None:
+        refit_mixture(self.flow, latent_sample(self.flow, self.white, self.seed, self.steps), is_open, self.seed)
+
+    def _reopened(self, is_open: Tensor, threshold: float) -> Tensor:
+        """``is_open`` with the shut dimensions added whose structure would be worth more than ``threshold`` nats."""
+        z = latent_sample(self.flow, self.white, self.seed + 1, self.steps)
+        gains = reopening_gains(self.flow, z, is_open, self.seed)
+        again = gains > threshold
+        if bool(again.any()):
+            self._note(f"reopened {again.nonzero().squeeze(1).tolist()} at {gains[again].max():.3f} nats")
+        return is_open | again
+
+    def _watch_exits(self) -> None:
+        gates = self.flow.gates
+        left = (gates == 0) & self.progress.prices.isnan()
+        if bool(left.any()):
+            self.progress.prices[left] = self.progress.gains[left]
+        self.progress.prices[gates > 0] = torch.nan
+        self._snapshot()
+
+    def _snapshot(self) -> None:
+        k = self.flow.structure_dim
+        if k not in self.progress.snapshots:
+            self.progress.snapshots[k] = self._state()
+
+    def _state(self) -> dict:
+        return {"is_open": self.flow.gates > 0, "flow": copy.deepcopy(self.flow.state_dict())}
+
+    @torch.no_grad()
+    def evaluate(self, steps: int | None = None, most_rows: int | None = None) -> Tensor:
+        """Held-out rows' NLL + kappa * kinetic energy and NLL (n, 2), in nats, whitened units."""
+        chunks = []
+        for rows in self.held_out[:most_rows].split(512):
+            solution = self.flow.solve(rows.to(self.flow.exits.tau) @ self.flow.front.rotation.T, steps=steps or self.steps)
+            nll = -(self.flow.base.log_prob(solution.z, self.flow.gates) + solution.ladj)
+            chunks.append(torch.stack([nll + self.model.kappa * solution.kinetic, nll], dim=1))
+        return torch.cat(chunks).cpu()
+
+    def _record(self, step: int) -> None:
+        nll = float(self.evaluate(most_rows=1024)[:, 1].mean())
+        gates = self.flow.gates.detach().tolist()
+        row = {"step": step, "stage": self.progress.stage, "lam": self.lam(step - 1), "k": self.flow.structure_dim}
+        self.progress.path.append({**row, "nll": nll, "gates": gates})
+
+    @torch.no_grad()
+    def _order(self) -> None:
+        """Structure first by falling price; a dimension that never left is dearest."""
+        price = torch.nan_to_num(self.progress.prices, nan=np.inf)
+        self.flow.order.copy_(torch.argsort(price, descending=True, stable=True))
+
+    def _note(self, text: str) -> None:
+        self.progress.notes.append(text)

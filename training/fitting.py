@@ -1,0 +1,249 @@
+"""``training.fit``: from an array to a routed flow and its verdict."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor
+
+from flows.flow import FunnelFlow
+from flows.inputs import as_rows
+from training.activations import Activations
+from training.batches import WhiteRows
+from training.course import Course
+from training.memory import keep_freed_memory
+from training.module import FunnelModule
+from training.nulls import Null, null_worth
+from training.selection import Vertex
+from training.settings import ModelSettings, PathSettings, split_settings
+
+
+@dataclass
+class FitResult:
+    """A trained flow and what the path says of it. k = 0 is a legal answer: nothing but noise at this regularity.
+
+    Attributes:
+        flow: the debiased flow at k.
+        path: structured array, one row per grid point: step, stage, lam (nats), k, nll (held-out nats per row in
+            original units), gates (M,).
+        prices: (M,) nats at which each dimension left, nan where it never entered the ramp or never left.
+        worth, worth_se: (k,) nats per structure dimension in the flow's order, with paired standard errors;
+            dimensions that leave together share one.
+        hull: vertices of the lower convex hull of k -> J_k.
+        J: for every debiased k, mean held-out NLL + kappa * kinetic energy (whitened units).
+        null: the null threshold and where it comes from.
+        structure_dim: k.
+        confidence: in [0, 1]; see training.selection.choose.
+        nll: held-out nats per row of the final flow, in original units.
+        kinetic: held-out kinetic energy per row of the final flow.
+        held_out, train: row indices.
+        notes: what happened on the way, in words.
+    """
+
+    flow: FunnelFlow
+    path: np.ndarray
+    prices: np.ndarray
+    worth: np.ndarray
+    worth_se: np.ndarray
+    hull: list[Vertex]
+    J: dict[int, float]
+    null: Null
+    structure_dim: int
+    confidence: float
+    nll: float
+    kinetic: float
+    held_out: np.ndarray
+    train: np.ndarray
+    steps: int
+    notes: list[str]
+
+    @property
+    def null_worth(self) -> float:
+        """Nats below which a dimension's worth is not told from noise."""
+        return self.null.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for result.json; infinities as None."""
+        hull = [{k: (None if v == np.inf else v) for k, v in asdict(vertex).items()} for vertex in self.hull]
+        return {
+            "structure_dim": self.structure_dim,
+            "confidence": self.confidence,
+            "prices": [None if np.isnan(p) else float(p) for p in self.prices],
+            "worth": self.worth.tolist(),
+            "worth_se": self.worth_se.tolist(),
+            "hull": hull,
+            "J": {str(k): v for k, v in self.J.items()},
+            "null": asdict(self.null),
+            "nll": self.nll,
+            "kinetic": self.kinetic,
+            "steps": self.steps,
+            "notes": self.notes,
+        }
+
+    def verdict(self) -> str:
+        """The answer in plain lines."""
+        dims = self.flow.front.dims
+        if self.structure_dim == 0:
+            return (
+                f"structure: none. Nothing but noise at this regularity (confidence {self.confidence:.2f}).\n"
+                f"noise: all {dims} dimensions; no dimension is worth more than {self.null_worth:.3f} nats."
+            )
+        worths = ", ".join(f"{w:.3f} ± {e:.3f}" for w, e in zip(self.worth, self.worth_se, strict=True))
+        return (
+            f"structure: {self.structure_dim} of {dims} dimensions (confidence {self.confidence:.2f}).\n"
+            f"worth: {worths} nats per dimension; noise stays below {self.null_worth:.3f}.\n"
+            f"noise: {dims - self.structure_dim} dimensions routed to N(0, I)."
+        )
+
+    def __repr__(self) -> str:
+        return f"FitResult(structure_dim={self.structure_dim}, confidence={self.confidence:.2f}, nll={self.nll:.3f})"
+
+
+def fit(
+    x: object, kappa: float = 1.0, seed: int = 0, *, groups: object = None, null: str | float = "auto", **settings: Any
+) -> FitResult:
+    """Train a funnel flow on activations and read off how many dimensions carry structure.
+
+    Args:
+        x: activations (N, D): tensor, array or nested list of numbers; or an :class:`~training.Activations`.
+        kappa: regularity, nats per squared whitened unit of kinetic energy.
+        seed: draws split, start, batches and gates; same machine and seed, same result.
+        groups: (N,) source of every row (image, sentence, trial), so that no source is on both sides of the split.
+        null: "auto" (shipped table, else cached, else five null runs), "run", or a threshold in nats.
+        **settings: any field of :class:`~training.ModelSettings` or :class:`~training.PathSettings`.
+
+    Returns:
+        The flow with its path, prices, worth and verdict.
+
+    Raises:
+        TypeError, ValueError: unusable activations or settings; the message says what to do.
+
+    Example:
+        >>> import training
+        >>> result = training.fit(training.planted("circle").x)  # doctest: +SKIP
+        >>> result.structure_dim  # doctest: +SKIP
+        2
+    """
+    model, path = split_settings({"kappa": kappa, **settings})
+    if not isinstance(x, Activations):
+        sources = None if groups is None else torch.as_tensor(groups)
+        x = Activations(as_rows(x), sources=sources)
+    return run(prepare(x, model, path, seed), model, path, seed, null)
+
+
+@dataclass
+class Prepared:
+    """A flow with its front fitted, whitened rows, and the split they come from."""
+
+    flow: FunnelFlow
+    data: WhiteRows
+    train: Tensor
+    held_out: Tensor
+    offset: float
+
+
+def prepare(activations: Activations, model: ModelSettings, path: PathSettings, seed: int) -> Prepared:
+    """Split by source, fit the front to the training rows, whiten; columns full of exact ties get jitter at the floor."""
+    train, held_out = activations.split(path.held_out, seed)
+    x = activations.x
+    flow = FunnelFlow.from_rows(
+        x[train],
+        noise_floor=model.noise_floor,
+        columns=model.columns,
+        hidden=model.hidden,
+        components=model.components,
+        exit_width=model.exit_width,
+        law=model.law,
+        steps=model.steps,
+        seed=seed,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    white, white_held = (_jittered_white(flow, x[rows], generator) for rows in (train, held_out))
+    offset = -float(flow.front.ladj + flow.front.floor_log_prob(x[held_out].to(flow.exits.tau)).mean())
+    return Prepared(flow, WhiteRows(white, white_held, path.batch, seed), train, held_out, offset)
+
+
+def _jittered_white(flow: FunnelFlow, x: Tensor, generator: torch.Generator) -> Tensor:
+    x = x.to(flow.exits.tau)
+    if bool(flow.front.jittered.any()):
+        jitter = torch.randn(x.shape, generator=generator) * flow.front.floor
+        x = x + jitter.to(x) * flow.front.jittered
+    return flow.front.whiten(x)
+
+
+def run(
+    prepared: Prepared,
+    model: ModelSettings,
+    path: PathSettings,
+    seed: int,
+    null: str | float = "auto",
+    callbacks: Sequence[Callback] = (),
+    resume: str | Path | None = None,
+    **trainer_settings: Any,
+) -> FitResult:
+    """Train ``prepared`` along its staged path with one Lightning ``Trainer.fit`` and collect the result."""
+    keep_freed_memory()
+    threshold = null_worth(len(prepared.train), prepared.flow.front.dims, model, path, null)
+    module = FunnelModule(prepared.flow, prepared.data, model, path, threshold.threshold, seed)
+    trainer = quiet_trainer(callbacks, **trainer_settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer.fit(module, prepared.data, ckpt_path=resume)
+    module.course.flow.requires_grad_(False).to("cpu")
+    return collect(module.course, prepared, threshold, trainer.global_step)
+
+
+def quiet_trainer(callbacks: Sequence[Callback] = (), **settings: Any) -> Trainer:
+    """A Trainer that runs until the course is done and says nothing of its own."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(max_epochs=1, callbacks=list(callbacks), **{**defaults, **settings})
+
+
+def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitResult:
+    """Read the result off a finished course."""
+    progress, flow = course.progress, course.flow
+    choice = course.choice()
+    worth, errors = np.zeros(choice.structure_dim), np.zeros(choice.structure_dim)
+    for lower, upper in zip(choice.hull, choice.hull[1:], strict=False):
+        if upper.k <= choice.structure_dim:
+            worth[lower.k : upper.k], errors[lower.k : upper.k] = upper.worth, upper.worth_se
+    dims = flow.front.dims
+    kinds = [("step", "i8"), ("stage", "U8"), ("lam", "f8"), ("k", "i8"), ("nll", "f8"), ("gates", "f8", (dims,))]
+    rows = [
+        (r["step"], r["stage"], r["lam"], r["k"], r["nll"] + prepared.offset, r["gates"]) for r in progress.path
+    ]
+    final = progress.final.mean(0)
+    return FitResult(
+        flow=flow.eval(),
+        path=np.array(rows, dtype=kinds),
+        prices=progress.prices.numpy(),
+        worth=worth,
+        worth_se=errors,
+        hull=choice.hull,
+        J={k: float(v["rows"][:, 0].mean()) for k, v in sorted(progress.debiased.items())},
+        null=null,
+        structure_dim=choice.structure_dim,
+        confidence=choice.confidence,
+        nll=float(final[1]) + prepared.offset,
+        kinetic=float(final[0] - final[1]) / course.model.kappa if course.model.kappa else float("nan"),
+        held_out=prepared.held_out.numpy(),
+        train=prepared.train.numpy(),
+        steps=steps,
+        notes=list(progress.notes),
+    )

@@ -1,0 +1,67 @@
+"""The staged run as a Lightning module: one Trainer.fit, whatever the stage."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from flows.flow import FunnelFlow
+from training.batches import WhiteRows
+from training.course import Course
+from training.settings import ModelSettings, PathSettings
+
+
+class FunnelModule(LightningModule):
+    """Optimises a flow along its :class:`~training.course.Course`; use with :class:`~training.batches.WhiteRows`.
+
+    Hyperparameters are plain data. The course's state travels in the checkpoint.
+    """
+
+    def __init__(
+        self, flow: FunnelFlow, data: WhiteRows, model: ModelSettings, path: PathSettings, null_worth: float, seed: int
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.save_hyperparameters(
+            {"flow": flow.config, "model": asdict(model), "path": asdict(path), "null_worth": null_worth, "seed": seed}
+        )
+        self.flow = flow
+        self.course = Course(flow, data.white, data.held_out, model, path, null_worth, seed)
+        self.latest: dict[str, float] = {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        path = self.course.path
+        exits = [self.flow.exits.tau]
+        others = [p for name, p in self.flow.named_parameters() if name != "exits.tau"]
+        groups = [{"params": others, "lr": path.lr}, {"params": exits, "lr": path.exit_lr}]
+        return torch.optim.Adam(groups, foreach=True)
+
+    def on_fit_start(self) -> None:
+        if self.global_step == 0:
+            self.course.start()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        course, step = self.course, self.global_step
+        optimizer: Any = self.optimizers()
+        rate = course.rate(step)
+        for group, lr in zip(optimizer.param_groups, (course.path.lr, course.path.exit_lr), strict=True):
+            group["lr"] = lr * rate
+        self.flow.exits.tau.requires_grad_(course.moves_exits(step))
+        terms = course.terms(batch.to(self.flow.exits.tau), step)
+        optimizer.zero_grad()
+        self.manual_backward(terms.loss)
+        torch.nn.utils.clip_grad_norm_(self.flow.parameters(), course.path.clip)
+        optimizer.step()
+        self.latest = {"nll": float(terms.nll), "kinetic": float(terms.kinetic), "lam": course.lam(step)}
+        if course.advance(step + 1):
+            optimizer.optimizer.state.clear()
+        if course.progress.stage == "done":
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["course"] = self.course.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.course.load_state_dict(checkpoint["course"])

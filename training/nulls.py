@@ -1,0 +1,134 @@
+"""The null: what a dimension seems to be worth when the rows are Gaussian noise and nothing else.
+
+lambda_null = 1.25 x the largest worth over five runs on Gaussian rows of the same (rows, dimensions, settings), but never
+below ``screen_lam``, under which the path resolves nothing. It calibrates against *Gaussian* noise only: bent noise has a
+positive worth at finite kappa.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from training.settings import ModelSettings, PathSettings
+
+RUNS = 5
+MARGIN = 1.25
+_TABLE = Path(__file__).with_name("null_table.json")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Null:
+    """The null threshold.
+
+    Attributes:
+        threshold: lambda_null in nats.
+        largest: the largest worth over the null runs; nan where the threshold was given.
+        source: "table", "cache", "run" or "given".
+        rows, dims: of the null runs.
+    """
+
+    threshold: float
+    largest: float
+    source: str
+    rows: int
+    dims: int
+
+
+def null_worth(rows: int, dims: int, model: ModelSettings, path: PathSettings, null: str | float) -> Null:
+    """The null threshold for ``rows`` training rows in ``dims`` dimensions.
+
+    A null measured at the same settings serves row counts within a factor 1.5 and dimensions within 1.25.
+
+    Args:
+        null: "auto" looks in the shipped table, then in the cache, then runs and caches; "run" always runs; a number is used.
+
+    Raises:
+        ValueError: another word, or a number that is not positive.
+    """
+    if not isinstance(null, str):
+        if not null > 0:
+            raise ValueError(f"null must be a positive number of nats, 'auto' or 'run', got {null!r}")
+        return Null(float(null), float("nan"), "given", rows, dims)
+    if null not in ("auto", "run"):
+        raise ValueError(f"null must be a positive number of nats, 'auto' or 'run', got {null!r}")
+    key = fingerprint(model, path)
+    for source, file in (("table", _TABLE), ("cache", cache_file())) if null == "auto" else ():
+        cell = _nearest(_read(file), key, rows, dims)
+        if cell:
+            return _null(cell, path, source)
+    _log.info("no null table for %d rows x %d dimensions at these settings: running %d null fits", rows, dims, RUNS)
+    cell = {"settings": key, "rows": rows, "dims": dims, "worths": measure(rows, dims, model, path)}
+    _add_to_cache(cell)
+    return _null(cell, path, "run")
+
+
+def measure(rows: int, dims: int, model: ModelSettings, path: PathSettings, runs: int = RUNS) -> list[float]:
+    """Largest worth per dimension found in each of ``runs`` fits on Gaussian rows."""
+    from training.activations import Activations
+    from training.fitting import prepare, run
+
+    everything = replace(path, narrow=0)
+    worths = []
+    for seed in range(runs):
+        generator = torch.Generator().manual_seed(10_000 + seed)
+        x = torch.randn(round(rows / (1 - path.held_out)), dims, generator=generator)
+        result = run(prepare(Activations(x), model, everything, seed), model, everything, seed, null=path.screen_lam)
+        base = result.J[0]
+        worths.append(max((base - J) / k for k, J in result.J.items() if k))
+    return worths
+
+
+def fingerprint(model: ModelSettings, path: PathSettings) -> str:
+    """Identifies the settings that a null depends on."""
+    settings = {"model": asdict(model), "path": asdict(replace(path, narrow=0))}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def cache_file() -> Path:
+    """Where nulls measured on this machine are kept: under UNKNOT_CACHE, else XDG_CACHE_HOME, else ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("UNKNOT_CACHE") or Path(home) / "unknot") / "nulls.json"
+
+
+def _null(cell: dict, path: PathSettings, source: str) -> Null:
+    largest = max(cell["worths"])
+    return Null(max(MARGIN * largest, path.screen_lam), largest, source, cell["rows"], cell["dims"])
+
+
+def _nearest(cells: list[dict], key: str, rows: int, dims: int) -> dict | None:
+    def ratio(a: float, b: float) -> float:
+        return max(a, b) / min(a, b)
+
+    near = [
+        c
+        for c in cells
+        if c["settings"] == key and ratio(c["rows"], rows) <= 1.5 and ratio(c["dims"], dims) <= 1.25
+    ]
+    return min(near, key=lambda c: ratio(c["rows"], rows) * ratio(c["dims"], dims), default=None)
+
+
+def _read(file: Path) -> list[dict]:
+    try:
+        return json.loads(file.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        _log.warning("cannot read the null table %s (%s); going on without it", file, error)
+        return []
+
+
+def _add_to_cache(cell: dict) -> None:
+    file = cache_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.tmp")
+        partial.write_text(json.dumps([*_read(file), cell]), encoding="utf8")
+        partial.replace(file)
+    except OSError as error:
+        _log.warning("cannot cache the null in %s (%s)", file, error)

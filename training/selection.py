@@ -1,0 +1,81 @@
+"""From debiased supports to a verdict: convex hull of J_k, worth per dimension, the interval of lambda of each k."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """A k that is best for some lambda.
+
+    Attributes:
+        k: structure dimensions.
+        J: held-out NLL + kappa * kinetic energy, nats per row.
+        worth: nats per dimension over the next smaller vertex; infinite at the smallest.
+        worth_se: its paired standard error over held-out rows.
+        low, high: the interval of lambda, in nats, in which this k is best.
+    """
+
+    k: int
+    J: float
+    worth: float
+    worth_se: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The verdict: k, how sure, and the hull it was read from (rising k)."""
+
+    structure_dim: int
+    confidence: float
+    hull: list[Vertex] = field(repr=False)
+
+
+def lower_hull(J: dict[int, np.ndarray]) -> list[Vertex]:
+    """Vertices of the lower convex hull of k -> mean J_k, as far as J falls.
+
+    Args:
+        J: for every k with a debiased flow, its held-out rows' NLL + kappa * kinetic energy (n,), the same rows for all.
+    """
+    means = {k: float(np.mean(rows)) for k, rows in sorted(J.items())}
+    kept: list[int] = []
+    for k, value in means.items():
+        if kept and value >= means[kept[-1]]:
+            continue
+        kept.append(k)
+        while len(kept) > 2 and _slope(means, *kept[-3:-1]) <= _slope(means, *kept[-2:]):
+            kept.pop(-2)
+    worths = [_slope(means, a, b) for a, b in zip(kept, kept[1:], strict=False)]
+    errors = [
+        float(np.std(J[a] - J[b], ddof=1) / np.sqrt(len(J[a])) / (b - a)) for a, b in zip(kept, kept[1:], strict=False)
+    ]
+    lows, highs = [*worths, 0.0], [np.inf, *worths]
+    return [
+        Vertex(k, means[k], high, se, low, high)
+        for k, se, low, high in zip(kept, [0.0, *errors], lows, highs, strict=True)
+    ]
+
+
+def _slope(means: dict[int, float], a: int, b: int) -> float:
+    """Nats per dimension that going from a to b dimensions is worth."""
+    return (means[a] - means[b]) / (b - a)
+
+
+def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
+    """The hull's widest interval in log lambda, above ``null_worth``, among k >= 1; k = 0 if no worth exceeds it.
+
+    Confidence is (widest - second widest) / widest, and 1 - largest worth / null_worth where k = 0.
+    """
+    hull = lower_hull(J)
+    largest = max((v.worth for v in hull[1:]), default=0.0)
+    if largest <= null_worth:
+        return Choice(0, 1 - max(largest, 0.0) / null_worth, hull)
+    widths = {
+        v.k: float(np.log(v.high / max(v.low, null_worth))) for v in hull[1:] if v.high > null_worth
+    }
+    ranked = sorted(widths, key=lambda k: -widths[k])
+    second = widths[ranked[1]] if len(ranked) > 1 else 0.0
+    return Choice(ranked[0], (widths[ranked[0]] - second) / widths[ranked[0]], hull)

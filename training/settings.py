@@ -1,0 +1,110 @@
+"""Every number that shapes a run, in two plain records; no torch, so that the command line starts fast."""
+
+from dataclasses import dataclass, fields, replace
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The flow and its loss.
+
+    Attributes:
+        kappa: weight of the kinetic energy, in nats per squared whitened unit: the regularity every claim is made at.
+        rho: weight of the L1 activation penalty over depth, beside the one at depth 1.
+        hidden: width of the field's two hidden layers.
+        components: Gaussians in the base mixture.
+        law: gate law of the base, "bernoulli" or "channel".
+        exit_width: stretch of depth over which one dimension leaves.
+        steps: RK4 steps of the finished flow.
+        early_steps: RK4 steps until debiasing starts.
+        noise_floor: smallest standard deviation that counts as signal, as a share of the largest.
+        columns: what to do with constant and duplicate columns, "set-aside" or "error".
+    """
+
+    kappa: float = 1.0
+    rho: float = 0.02
+    hidden: int = 64
+    components: int = 32
+    law: str = "bernoulli"
+    exit_width: float = 0.25
+    steps: int = 4
+    early_steps: int = 2
+    noise_floor: float = 1e-3
+    columns: str = "set-aside"
+
+    def __post_init__(self) -> None:
+        _positive(self, "hidden", "components", "steps", "early_steps")
+        _not_negative(self, "kappa", "rho", "noise_floor")
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """The staged run; durations in optimiser steps.
+
+    Attributes:
+        settle: steps at lambda 0 with gates held open, before the screen and again after each refit.
+        screen: steps at ``screen_lam``, until the null dimensions have left.
+        screen_lam: the smallest lambda, in nats; the path resolves nothing below it.
+        points_per_decade: grid points of the ramp per factor of ten in lambda.
+        steps_per_point: steps at each grid point.
+        largest_lam: where the ramp gives up if dimensions are left.
+        debias: steps at each proposed support with gates at 0 or 1 and no penalty.
+        narrow: steps in which the noise dimensions of the chosen flow find the depth of their exit.
+        rounds: most rounds of refit, settle and reopening test.
+        batch: rows per step.
+        lr: Adam's step size for flow and base.
+        exit_lr: Adam's step size for exits.
+        clip: largest gradient norm.
+        held_out: share of the sources held out; every reported likelihood is measured on their rows.
+    """
+
+    settle: int = 500
+    screen: int = 300
+    screen_lam: float = 0.03
+    points_per_decade: int = 24
+    steps_per_point: int = 44
+    largest_lam: float = 100.0
+    debias: int = 300
+    narrow: int = 200
+    rounds: int = 3
+    batch: int = 256
+    lr: float = 3e-3
+    exit_lr: float = 9e-3
+    clip: float = 5.0
+    held_out: float = 0.15
+
+    def __post_init__(self) -> None:
+        _positive(self, "settle", "screen", "screen_lam", "points_per_decade", "steps_per_point", "debias", "rounds")
+        _positive(self, "batch", "lr", "exit_lr", "clip", "largest_lam")
+        _not_negative(self, "narrow")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"path.held_out must lie in (0, 1), got {self.held_out}; 0.15 is the default")
+
+
+def split_settings(settings: dict[str, object]) -> tuple[ModelSettings, PathSettings]:
+    """Sort loose keyword settings into the two records.
+
+    Raises:
+        ValueError: unknown name; the nearest valid ones are offered.
+    """
+    from flows.inputs import nearest
+
+    model_names = {f.name for f in fields(ModelSettings)}
+    path_names = {f.name for f in fields(PathSettings)}
+    for name in settings:
+        if name not in model_names | path_names:
+            raise ValueError(f"unknown setting {name!r}; {nearest(name, sorted(model_names | path_names))}")
+    model = {name: value for name, value in settings.items() if name in model_names}
+    path = {name: value for name, value in settings.items() if name in path_names}
+    return replace(ModelSettings(), **model), replace(PathSettings(), **path)  # type: ignore[arg-type]
+
+
+def _positive(record: object, *names: str) -> None:
+    for name in names:
+        if not getattr(record, name) > 0:
+            raise ValueError(f"{type(record).__name__}.{name} must be positive, got {getattr(record, name)!r}")
+
+
+def _not_negative(record: object, *names: str) -> None:
+    for name in names:
+        if not getattr(record, name) >= 0:
+            raise ValueError(f"{type(record).__name__}.{name} must not be negative, got {getattr(record, name)!r}")
