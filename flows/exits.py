@@ -3,27 +3,26 @@
 import torch
 from torch import Tensor, nn
 
-_EDGE = 1e-4
+_EDGE = 1e-5  # above float32's round-off in u for w >= 0.1, in float64 too: flows change dtype
 
 
 class _InwardClamp(torch.autograd.Function):
-    """clamp(u, 0, 1) whose edges stay open to gradients that point back inside.
+    """clamp(u, 0, 1) that is exact at its edges and open there to gradients that point back inside.
 
-    In float32 ``(1 + w/2 - 1)/w + 1/2`` can round above 1; a plain clamp would then freeze the dimension for ever.
+    ``(1 + w/2 - 1)/w + 1/2`` can round above 1, where a plain clamp would freeze the dimension for ever, and
+    ``(1 - w/2 - 1)/w + 1/2`` above 0, which would count as structure. Hence within round-off of an edge is at the edge.
     """
 
     @staticmethod
     def forward(ctx, u: Tensor) -> Tensor:
-        ctx.save_for_backward(u)
-        return u.clamp(0, 1)
+        at_zero, at_one = u.abs() <= _EDGE, (u - 1).abs() <= _EDGE
+        ctx.save_for_backward((u > 0) & (u < 1) & ~at_zero & ~at_one, at_zero, at_one)
+        return u.clamp(0, 1).masked_fill(at_zero, 0).masked_fill(at_one, 1)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
-        (u,) = ctx.saved_tensors
-        inside = (u > _EDGE) & (u < 1 - _EDGE)
-        at_zero = (u.abs() <= _EDGE) & (grad < 0)
-        at_one = ((u - 1).abs() <= _EDGE) & (grad > 0)
-        return grad * (inside | at_zero | at_one)
+        inside, at_zero, at_one = ctx.saved_tensors
+        return grad * (inside | at_zero & (grad < 0) | at_one & (grad > 0))
 
 
 class Exits(nn.Module):
@@ -66,9 +65,10 @@ class Exits(nn.Module):
         return self.masks(self.tau.new_ones(1))[0]
 
     @torch.no_grad()
-    def clamp_(self) -> None:
-        """Bring ``tau`` back into its range; called after every optimiser step."""
-        self.tau.clamp_(-self.width / 2, self.open_depth)
+    def clamp_(self, may_open: Tensor) -> None:
+        """Bring ``tau`` back into its range; gates stay at 0 where ``may_open`` (M,) bool does not hold."""
+        highest = torch.where(may_open, self.open_depth, self.shut_depth)
+        self.tau.copy_(torch.minimum(self.tau, highest).clamp_min(-self.width / 2))
 
     @torch.no_grad()
     def set_open(self, is_open: Tensor) -> None:

@@ -68,7 +68,7 @@ class FunnelFlow(nn.Module):
     @classmethod
     def from_rows(cls, x: object, noise_floor: float = 1e-3, columns: str = "set-aside", **settings) -> "FunnelFlow":
         """A flow, identity beyond its front, whose front is fitted to ``x`` (N, D); ``settings`` as the constructor."""
-        rows = as_rows(x, min_rows=2)
+        rows = as_rows(x, min_rows=2).detach()
         front = Front.from_rows(rows, noise_floor, columns)
         flow = cls(front.features, front.used, front.dims, **settings)
         flow.front = front
@@ -107,7 +107,7 @@ class FunnelFlow(nn.Module):
 
     def width(self, t: float) -> float:
         """Dimensions still in the flow at depth ``t``: the sum of the masks."""
-        return float(self.exits.masks(self.exits.tau.new_tensor([t])).sum())
+        return float(self.exits.masks(self.exits.tau.new_tensor([t])).detach().sum())
 
     def solve(self, z: Tensor, method: str = "rk4", steps: int | None = None, tolerance: float = 1e-6) -> Solution:
         """Integrate states (B, M) from depth 0 to 1; ``tolerance`` is dopri5's, absolute and relative."""
@@ -132,6 +132,7 @@ class FunnelFlow(nn.Module):
         Raises:
             RuntimeError: a step neither contracts nor converges by Newton; more ``steps`` help.
         """
+        z = as_rows(z, name="latents", width=self.front.dims).to(self.exits.tau)
         tolerance = 1e-6 if z.dtype == torch.float32 else 1e-9
         return self.front.inverse(invert_rk4(self.field, self.exits, z, self.steps, tolerance))
 
@@ -162,7 +163,7 @@ class FunnelFlow(nn.Module):
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(s, n): structure block (B, k) in order of falling price and noise block (B, M - k)."""
-        is_noise = torch.ones(z.shape[1], dtype=torch.bool)
+        is_noise = torch.ones(z.shape[1], dtype=torch.bool, device=z.device)
         is_noise[self.structure] = False
         return z[:, self.structure], z[:, is_noise]
 

@@ -24,6 +24,15 @@ class Front(nn.Module):
         dims: M, principal directions above the noise floor.
     """
 
+    columns: Tensor
+    twin_of: Tensor
+    mean: Tensor
+    basis: Tensor
+    scales: Tensor
+    floor: Tensor
+    jittered: Tensor
+    start: Tensor
+
     def __init__(self, features: int, used: int | None = None, dims: int | None = None):
         super().__init__()
         used = features if used is None else used
@@ -65,13 +74,12 @@ class Front(nn.Module):
         mean = x.double().mean(0)
         centred = x[:, used].double() - mean[used]
         variances, basis = torch.linalg.eigh(centred.T @ centred / len(x))
-        scales, basis = variances.clamp_min(0).sqrt().flip(0), basis.flip(1)
+        scales, basis = variances.clamp_min(0).sqrt().flip(0), basis.flip(1).contiguous()
         floor = noise_floor * scales[0]
         front = cls(x.shape[1], len(used), int((scales > floor).sum()))
         front.columns, front.twin_of, front.jittered = used, twin_of, _tied_columns(x, constant)
-        front.mean, front.basis, front.floor = mean.float(), basis.float(), floor.float()
-        front.scales = torch.maximum(scales, floor).float()
-        return front
+        front.mean, front.basis, front.scales, front.floor = mean, basis, torch.maximum(scales, floor), floor
+        return front.to(x.dtype)
 
     def set_rotation(self, unmixing: Tensor) -> None:
         """Start R at the polar factor of ``unmixing`` (M, M), a row negated where the determinant is -1."""
@@ -100,7 +108,9 @@ class Front(nn.Module):
 
     def floor_log_prob(self, x: Tensor) -> Tensor:
         """Log-density (B,) of the directions below the noise floor, Gaussian at the floor."""
-        residual = (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, self.dims :] / self.scales[self.dims :]
+        residual = (
+            (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, self.dims :] / self.scales[self.dims :]
+        )
         constants = self.scales[self.dims :].log().sum() + 0.5 * (self.used - self.dims) * math.log(2 * math.pi)
         return -0.5 * residual.square().sum(1) - constants
 

@@ -57,6 +57,7 @@ class _FusedRK4(torch.autograd.Function):
         s1, s2 = z.new_empty(2, 4 * steps, rows, hidden)
         stages = zip(depths, points.unbind(), s1.unbind(), s2.unbind(), velocities.unbind(), strict=True)
         layers = list(zip(c1.unbind(), A1.unbind(), c2.unbind(), c3.unbind(), A3.unbind(), strict=True))
+        k: list[Tensor] = []
         for s, (j, point, first, second, v) in enumerate(stages):
             bias1, weight1, bias2, bias3, weight3 = layers[j]
             if s % 4:

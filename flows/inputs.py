@@ -27,7 +27,7 @@ def as_rows(x: Any, *, name: str = "activations", width: int | None = None, min_
 
     Raises:
         TypeError: `x` does not hold real numbers (bool, object, string, complex, sparse, masked, ragged).
-        ValueError: wrong number of axes, wrong width, no columns, too few rows, NaN or inf.
+        ValueError: wrong number of axes, wrong width, no columns unless `width=0`, too few rows, NaN or inf.
     """
     rows = as_tensor(x, name)
     if rows.dtype == torch.bool or rows.is_complex() or rows.layout != torch.strided:
@@ -40,7 +40,7 @@ def as_rows(x: Any, *, name: str = "activations", width: int | None = None, min_
             "reshape to (rows, features), one row for each token or position"
         )
     count, columns = rows.shape
-    if columns == 0:
+    if columns == 0 and width != 0:
         raise ValueError(f"{name} must have at least 1 column, got shape {tuple(rows.shape)}; pass (rows, features)")
     if width is not None and columns != width:
         raise ValueError(

@@ -88,7 +88,7 @@ def invert_rk4(field: Field, exits: Exits, z: Tensor, steps: int, tolerance: flo
 
 
 def _invert(weights: Folded, z: Tensor, steps: int, tolerance: float, most: int) -> Tensor:
-    if len(z) == 0:
+    if z.numel() == 0:
         return z
     h = 1 / steps
     for n in reversed(range(steps)):
@@ -129,7 +129,8 @@ def dopri5(field: Field, exits: Exits, z: Tensor, tolerance: float) -> Solution:
     """Integrate with torchdiffeq's adaptive Dormand-Prince 5(4) at ``tolerance``, relative and absolute; for checks.
 
     The error norm is the largest over rows: torchdiffeq's default, the RMS over the batch, would make a row's
-    result depend on its neighbours.
+    result depend on its neighbours. Steps end at the kinks of the masks and at t = 1: across a kink the order is lost,
+    and torchdiffeq would interpolate the end.
     """
     from torchdiffeq import odeint
 
@@ -148,7 +149,9 @@ def dopri5(field: Field, exits: Exits, z: Tensor, tolerance: float) -> Solution:
         return state.reshape(rows, -1).square().mean(1).sqrt().amax()
 
     start = torch.cat([z, z.new_zeros(rows, 2 + dims)], dim=1)
-    options = {"norm": largest_row_norm}
     times = z.new_tensor([0.0, 1.0])
+    kinks = torch.cat([exits.tau - exits.width / 2, exits.tau + exits.width / 2]).detach()
+    stops = torch.cat([kinks[(kinks > 0) & (kinks < 1)], times[1:]]).unique()
+    options = {"norm": largest_row_norm, "step_t": stops}
     end = odeint(derivative, start, times, rtol=tolerance, atol=tolerance, method="dopri5", options=options)[-1]
     return Solution(end[:, :dims], end[:, dims], end[:, dims + 1], end[:, dims + 2 :].mean(0), evaluations)

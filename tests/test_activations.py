@@ -114,7 +114,7 @@ def test_read_several_arrays(tmp_path, suffix):
         read_activations(path, labels="labels", groups="groups")
     with pytest.raises(ValueError, match=r"no array 'label' in .*did you mean 'labels'\?"):
         read_activations(path, "x", labels="label")
-    with pytest.raises(ValueError, match="no array 'z' in .*valid: .*x"):
+    with pytest.raises(ValueError, match=r"no array 'z' in .*valid: .*x"):
         read_activations(path, "z")
 
 
@@ -133,7 +133,7 @@ def test_read_npy_maps_the_file_and_leaves_it_alone(tmp_path):
     assert read.x.equal(torch.tensor(X)) and read.labels.tolist() == LABELS.tolist()
     read.x[0, 0] = 99
     assert path.read_bytes() == before
-    with pytest.raises(ValueError, match="no array 'y' in .*valid: x"):
+    with pytest.raises(ValueError, match=r"no array 'y' in .*valid: x"):
         read_activations(path, "y")
 
 
@@ -180,7 +180,7 @@ def test_flipped_bit_in_npz(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(X.tobytes()) + 5] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read as .npz: BadZipFile"):
+    with pytest.raises(ValueError, match=r"cannot be read as \.npz: BadZipFile"):
         read_activations(path)
 
 

@@ -102,7 +102,8 @@ def test_rows_by_a_function():
 
 def test_labels_are_repeated_for_each_row():
     x, labels = normal(5, 2, 3), torch.tensor([4, 3, 2, 1, 0])
-    for batches in (zip(x.split(2), labels.split(2)), DataLoader(TensorDataset(x, labels), batch_size=2)):
+    loader = DataLoader(TensorDataset(x, labels), batch_size=2)
+    for batches in (zip(x.split(2), labels.split(2), strict=True), loader):
         found = capture(identity(), "layer", batches)
         assert found.labels.tolist() == [4, 4, 3, 3, 2, 2, 1, 1, 0, 0]
     assert capture(identity(), "layer", DataLoader(TensorDataset(x), batch_size=2)).labels is None
@@ -123,7 +124,7 @@ def test_tuples_and_dicts_put_out():
         capture(identity(lambda x: {"a": x, "b": x}), "layer", [x])
     with pytest.raises(TypeError, match="put out NoneType, expected a floating tensor"):
         capture(identity(lambda x: ()), "layer", [x])
-    with pytest.raises(TypeError, match="put out torch.int64"):
+    with pytest.raises(TypeError, match=r"put out torch\.int64"):
         capture(identity(lambda x: x.long()), "layer", [x])
 
 

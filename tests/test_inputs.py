@@ -55,7 +55,7 @@ def test_shares_memory_and_gradients_where_it_can():
         [["a", "b"]],
         np.array(GOOD, dtype=complex),
         torch.tensor(GOOD).to_sparse(),
-        np.ma.masked_array(GOOD, mask=[[0, 1], [0, 0], [0, 0]]),
+        np.ma.masked_array(np.array(GOOD), mask=np.array(GOOD) > 5),
         [[1.0, 2.0], [3.0]],
         {"x": GOOD},
         None,
@@ -83,6 +83,7 @@ def test_wrong_sizes():
         as_rows(np.empty((0, 2)))
     with pytest.raises(ValueError, match="at least 1 column"):
         as_rows(np.empty((3, 0)))
+    assert as_rows(torch.ones(3, 0), width=0).shape == (3, 0)  # a flow without structure
 
 
 def test_rows_that_are_not_finite_are_named():

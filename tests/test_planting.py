@@ -42,7 +42,7 @@ def largest_turn(a: Tensor, b: Tensor) -> float:
 
 
 def test_names_are_the_truths_table() -> None:
-    assert PLANTED_NAMES == tuple(TRUTHS)
+    assert tuple(TRUTHS) == PLANTED_NAMES
 
 
 @pytest.mark.parametrize("name", PLANTED_NAMES)

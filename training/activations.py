@@ -82,7 +82,7 @@ class Activations:
         order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(seed))
         is_held = torch.zeros(len(sizes), dtype=torch.bool)
         room = held_out * len(self)
-        for i, size in zip(order.tolist(), sizes[order].tolist()):
+        for i, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
             if size <= room:
                 is_held[i] = True
                 room -= size
@@ -117,7 +117,6 @@ def read_activations(
                 f"pass key=, {nearest('', candidates)}"
             )
         key = candidates[0]
-
     x = _load(arrays, key, path)
     about = {"path": str(path), "key": key}
     return Activations(x, _ids(arrays, labels, path), _ids(arrays, groups, path), path.stem, about)

@@ -6,6 +6,7 @@ All of its state is plain data and tensors (:meth:`Course.state_dict`), so a res
 
 import copy
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +36,7 @@ class Progress:
         debiased: for every k done, held-out rows' J and nll (n, 2) and the flow's state.
         gains: running mean of D (M,) while exits move.
         prices: D of each dimension when it left, in nats; nan while it has not.
+    is_open: (M,) bool, dimensions that may be open.
         chosen: k, once chosen.
     final: as a row block of ``debiased``, for the flow after it has narrowed.
         notes: what happened on the way, in words.
@@ -49,6 +51,7 @@ class Progress:
     debiased: dict[int, dict] = field(default_factory=dict)
     gains: Tensor = field(default_factory=lambda: torch.zeros(0))
     prices: Tensor = field(default_factory=lambda: torch.zeros(0))
+    is_open: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     chosen: int = -1
     final: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
     notes: list[str] = field(default_factory=list)
@@ -78,11 +81,19 @@ class Course:
         self.progress = Progress()
 
     def start(self) -> None:
-        """FastICA's rotation and k-means components; called once, not on resume."""
+        """FastICA's rotation, then the axes that are not Gaussian by themselves are opened; called once, not on resume.
+
+        With every gate open the mixture would spend its components on noise, and the flow, finding no density that
+        fits the structure, would send the structure to noise before the screen.
+        """
         dims = self.flow.front.dims
         self.flow.front.set_rotation(ica_rotation(self.white, self.seed))
         self.progress.gains, self.progress.prices = torch.zeros(dims), torch.full((dims,), torch.nan)
-        self._refit(torch.ones(dims, dtype=torch.bool))
+        is_open = self._reopened(torch.zeros(dims, dtype=torch.bool), self.path.screen_lam)
+        if not bool(is_open.any()):
+            is_open = ~is_open
+        self._set_open(is_open)
+        self._refit(is_open)
 
     def state_dict(self) -> dict:
         """All of the course's state: numbers, strings, lists, dictionaries and tensors."""
@@ -152,7 +163,6 @@ class Course:
         progress = self.progress
         taken = step - progress.began
         if self.moves_gates:
-            self.flow.exits.clamp_()
             self._watch_exits()
         elif progress.stage == "narrow":
             self.flow.exits.narrow_(progress.debiased[progress.chosen]["is_open"])
@@ -174,8 +184,12 @@ class Course:
         return True
 
     def _length(self) -> int:
-        lengths = {"settle": self.path.settle, "resettle": self.path.settle, "screen": self.path.screen}
-        return lengths.get(self.progress.stage) or getattr(self.path, self.progress.stage, 0)
+        path, stage = self.path, self.progress.stage
+        if (
+            stage == "debias"
+        ):  # at k = 0 the ramp has just ended: the flow has had no time to take the last dimensions in
+            return path.debias if self.progress.queue[0] else 2 * path.debias
+        return path.settle if stage == "resettle" else getattr(path, stage)
 
     def _after_settle(self) -> None:
         self._record(self.progress.began + self.path.settle)
@@ -197,7 +211,7 @@ class Course:
     def _refit_or_ramp(self, is_open: Tensor) -> None:
         if not bool(is_open.any()):
             return self._enter_ramp()
-        self.flow.exits.set_open(is_open)
+        self._set_open(is_open)
         self._refit(is_open)
         self.progress.rounds += 1
         self.progress.stage = "resettle"
@@ -224,9 +238,19 @@ class Course:
         if 0 not in self.progress.snapshots:
             self.flow.exits.set_open(torch.zeros_like(self.flow.gates, dtype=torch.bool))
             self._snapshot()
-        self.progress.queue = sorted(self.progress.snapshots)
+        self.progress.queue = self._proposals()
         self.progress.stage = "debias"
         self._load(self.progress.snapshots[self.progress.queue[0]])
+
+    def _proposals(self) -> list[int]:
+        """The k to debias, ascending: all that were met, or 0, the largest and those that the ramp stayed at longest."""
+        met, most = sorted(self.progress.snapshots), self.path.most_supports
+        if len(met) <= most:
+            return met
+        stay = Counter(row["k"] for row in self.progress.path if row["stage"] == "ramp")
+        longest = sorted(met[1:-1], key=lambda k: -stay[k])[: most - 2]
+        self._note(f"{len(met)} supports met, {most} debiased: those at which the ramp stayed longest")
+        return sorted({met[0], met[-1], *longest})
 
     def _load(self, snapshot: dict) -> None:
         self.flow.load_state_dict(snapshot["flow"])
@@ -280,6 +304,11 @@ class Course:
 
     # pieces
 
+    def _set_open(self, is_open: Tensor) -> None:
+        self.flow.exits.set_open(is_open)
+        self.progress.is_open = is_open.clone()
+        self.progress.prices[is_open] = torch.nan
+
     def _refit(self, is_open: Tensor) -> None:
         refit_mixture(self.flow, latent_sample(self.flow, self.white, self.seed, self.steps), is_open, self.seed)
 
@@ -289,16 +318,18 @@ class Course:
         gains = reopening_gains(self.flow, z, is_open, self.seed)
         again = gains > threshold
         if bool(again.any()):
-            self._note(f"reopened {again.nonzero().squeeze(1).tolist()} at {gains[again].max():.3f} nats")
+            self._note(f"opened {again.nonzero().squeeze(1).tolist()} at {gains[again].max():.3f} nats")
         return is_open | again
 
     def _watch_exits(self) -> None:
-        gates = self.flow.gates
-        left = (gates == 0) & self.progress.prices.isnan()
+        """A dimension that has left stays out until a reopening test; its price is what it explained when it left."""
+        progress = self.progress
+        self.flow.exits.clamp_(progress.is_open)
+        left = progress.is_open & (self.flow.gates == 0)
         if bool(left.any()):
-            self.progress.prices[left] = self.progress.gains[left]
-        self.progress.prices[gates > 0] = torch.nan
-        self._snapshot()
+            progress.prices[left] = progress.gains[left]
+            progress.is_open = progress.is_open & ~left
+            self._snapshot()
 
     def _snapshot(self) -> None:
         k = self.flow.structure_dim
@@ -313,7 +344,9 @@ class Course:
         """Held-out rows' NLL + kappa * kinetic energy and NLL (n, 2), in nats, whitened units."""
         chunks = []
         for rows in self.held_out[:most_rows].split(512):
-            solution = self.flow.solve(rows.to(self.flow.exits.tau) @ self.flow.front.rotation.T, steps=steps or self.steps)
+            solution = self.flow.solve(
+                rows.to(self.flow.exits.tau) @ self.flow.front.rotation.T, steps=steps or self.steps
+            )
             nll = -(self.flow.base.log_prob(solution.z, self.flow.gates) + solution.ladj)
             chunks.append(torch.stack([nll + self.model.kappa * solution.kinetic, nll], dim=1))
         return torch.cat(chunks).cpu()

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from training.batches import WhiteRows
 from training.course import Course
 from training.memory import keep_freed_memory
 from training.module import FunnelModule
-from training.nulls import Null, null_worth
+from training.nulls import Null, find_null
 from training.selection import Vertex
 from training.settings import ModelSettings, PathSettings, split_settings
 
@@ -43,7 +43,9 @@ class FitResult:
         nll: held-out nats per row of the final flow, in original units.
         kinetic: held-out kinetic energy per row of the final flow.
         held_out, train: row indices.
+        steps: optimiser steps taken.
         notes: what happened on the way, in words.
+        snapshots: the debiased flow of every k that the path proposed.
     """
 
     flow: FunnelFlow
@@ -62,6 +64,7 @@ class FitResult:
     train: np.ndarray
     steps: int
     notes: list[str]
+    snapshots: dict[int, FunnelFlow] = field(repr=False)
 
     @property
     def null_worth(self) -> float:
@@ -106,7 +109,13 @@ class FitResult:
 
 
 def fit(
-    x: object, kappa: float = 1.0, seed: int = 0, *, groups: object = None, null: str | float = "auto", **settings: Any
+    x: object,
+    kappa: float = 1.0,
+    seed: int = 0,
+    *,
+    groups: object = None,
+    null_worth: str | float = "auto",
+    **settings: Any,
 ) -> FitResult:
     """Train a funnel flow on activations and read off how many dimensions carry structure.
 
@@ -115,7 +124,7 @@ def fit(
         kappa: regularity, nats per squared whitened unit of kinetic energy.
         seed: draws split, start, batches and gates; same machine and seed, same result.
         groups: (N,) source of every row (image, sentence, trial), so that no source is on both sides of the split.
-        null: "auto" (shipped table, else cached, else five null runs), "run", or a threshold in nats.
+        null_worth: "auto" (shipped table, else cached, else five null runs), "run", or a threshold in nats.
         **settings: any field of :class:`~training.ModelSettings` or :class:`~training.PathSettings`.
 
     Returns:
@@ -134,18 +143,19 @@ def fit(
     if not isinstance(x, Activations):
         sources = None if groups is None else torch.as_tensor(groups)
         x = Activations(as_rows(x), sources=sources)
-    return run(prepare(x, model, path, seed), model, path, seed, null)
+    return run(prepare(x, model, path, seed), model, path, seed, null_worth)
 
 
 @dataclass
 class Prepared:
-    """A flow with its front fitted, whitened rows, and the split they come from."""
+    """A flow with its front fitted, whitened rows, the split they come from, and what was done to the columns."""
 
     flow: FunnelFlow
     data: WhiteRows
     train: Tensor
     held_out: Tensor
     offset: float
+    notes: list[str]
 
 
 def prepare(activations: Activations, model: ModelSettings, path: PathSettings, seed: int) -> Prepared:
@@ -166,7 +176,24 @@ def prepare(activations: Activations, model: ModelSettings, path: PathSettings, 
     generator = torch.Generator().manual_seed(seed)
     white, white_held = (_jittered_white(flow, x[rows], generator) for rows in (train, held_out))
     offset = -float(flow.front.ladj + flow.front.floor_log_prob(x[held_out].to(flow.exits.tau)).mean())
-    return Prepared(flow, WhiteRows(white, white_held, path.batch, seed), train, held_out, offset)
+    return Prepared(flow, WhiteRows(white, white_held, path.batch, seed), train, held_out, offset, _notes(flow))
+
+
+def _notes(flow: FunnelFlow) -> list[str]:
+    front, notes = flow.front, []
+    if front.used < front.features:
+        notes.append(f"{front.features - front.used} constant or duplicate columns set aside")
+    if front.dims < front.used:
+        notes.append(
+            f"{front.used - front.dims} of {front.used} principal directions lie below the noise floor "
+            f"{float(front.floor):.3g} and count as Gaussian there"
+        )
+    jittered = front.jittered.nonzero().squeeze(1).tolist()
+    if jittered:
+        notes.append(
+            f"columns {jittered} hold more than 1 % exact ties: jittered at the noise floor {float(front.floor):.3g}"
+        )
+    return notes
 
 
 def _jittered_white(flow: FunnelFlow, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -182,20 +209,20 @@ def run(
     model: ModelSettings,
     path: PathSettings,
     seed: int,
-    null: str | float = "auto",
+    null_worth: str | float = "auto",
     callbacks: Sequence[Callback] = (),
     resume: str | Path | None = None,
     **trainer_settings: Any,
 ) -> FitResult:
     """Train ``prepared`` along its staged path with one Lightning ``Trainer.fit`` and collect the result."""
     keep_freed_memory()
-    threshold = null_worth(len(prepared.train), prepared.flow.front.dims, model, path, null)
+    threshold = find_null(len(prepared.train), prepared.flow.front.dims, model, path, null_worth)
     module = FunnelModule(prepared.flow, prepared.data, model, path, threshold.threshold, seed)
     trainer = quiet_trainer(callbacks, **trainer_settings)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer.fit(module, prepared.data, ckpt_path=resume)
+        trainer.fit(module, prepared.data, ckpt_path=resume, weights_only=True)
     module.course.flow.requires_grad_(False).to("cpu")
     return collect(module.course, prepared, threshold, trainer.global_step)
 
@@ -215,6 +242,12 @@ def quiet_trainer(callbacks: Sequence[Callback] = (), **settings: Any) -> Traine
     return Trainer(max_epochs=1, callbacks=list(callbacks), **{**defaults, **settings})
 
 
+def _revived(config: dict[str, Any], state: dict[str, Tensor]) -> FunnelFlow:
+    flow = FunnelFlow(**config).eval().requires_grad_(False)
+    flow.load_state_dict(state)
+    return flow
+
+
 def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitResult:
     """Read the result off a finished course."""
     progress, flow = course.progress, course.flow
@@ -225,9 +258,7 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
             worth[lower.k : upper.k], errors[lower.k : upper.k] = upper.worth, upper.worth_se
     dims = flow.front.dims
     kinds = [("step", "i8"), ("stage", "U8"), ("lam", "f8"), ("k", "i8"), ("nll", "f8"), ("gates", "f8", (dims,))]
-    rows = [
-        (r["step"], r["stage"], r["lam"], r["k"], r["nll"] + prepared.offset, r["gates"]) for r in progress.path
-    ]
+    rows = [(r["step"], r["stage"], r["lam"], r["k"], r["nll"] + prepared.offset, r["gates"]) for r in progress.path]
     final = progress.final.mean(0)
     return FitResult(
         flow=flow.eval(),
@@ -245,5 +276,6 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         held_out=prepared.held_out.numpy(),
         train=prepared.train.numpy(),
         steps=steps,
-        notes=list(progress.notes),
+        notes=[*prepared.notes, *progress.notes],
+        snapshots={k: _revived(flow.config, v["flow"]) for k, v in sorted(progress.debiased.items())},
     )

@@ -29,7 +29,7 @@ class FunnelModule(LightningModule):
         )
         self.flow = flow
         self.course = Course(flow, data.white, data.held_out, model, path, null_worth, seed)
-        self.latest: dict[str, float] = {}
+        self.latest: dict[str, Any] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         path = self.course.path
@@ -54,7 +54,14 @@ class FunnelModule(LightningModule):
         self.manual_backward(terms.loss)
         torch.nn.utils.clip_grad_norm_(self.flow.parameters(), course.path.clip)
         optimizer.step()
-        self.latest = {"nll": float(terms.nll), "kinetic": float(terms.kinetic), "lam": course.lam(step)}
+        self.latest = {
+            "stage": course.progress.stage,
+            "queue": len(course.progress.queue),
+            "lam": course.lam(step),
+            "steps": course.steps,
+            "nll": float(terms.nll),
+            "kinetic": float(terms.kinetic),
+        }
         if course.advance(step + 1):
             optimizer.optimizer.state.clear()
         if course.progress.stage == "done":

@@ -40,7 +40,7 @@ class Null:
     dims: int
 
 
-def null_worth(rows: int, dims: int, model: ModelSettings, path: PathSettings, null: str | float) -> Null:
+def find_null(rows: int, dims: int, model: ModelSettings, path: PathSettings, null: str | float) -> Null:
     """The null threshold for ``rows`` training rows in ``dims`` dimensions.
 
     A null measured at the same settings serves row counts within a factor 1.5 and dimensions within 1.25.
@@ -53,10 +53,10 @@ def null_worth(rows: int, dims: int, model: ModelSettings, path: PathSettings, n
     """
     if not isinstance(null, str):
         if not null > 0:
-            raise ValueError(f"null must be a positive number of nats, 'auto' or 'run', got {null!r}")
+            raise ValueError(f"null_worth must be a positive number of nats, 'auto' or 'run', got {null!r}")
         return Null(float(null), float("nan"), "given", rows, dims)
     if null not in ("auto", "run"):
-        raise ValueError(f"null must be a positive number of nats, 'auto' or 'run', got {null!r}")
+        raise ValueError(f"null_worth must be a positive number of nats, 'auto' or 'run', got {null!r}")
     key = fingerprint(model, path)
     for source, file in (("table", _TABLE), ("cache", cache_file())) if null == "auto" else ():
         cell = _nearest(_read(file), key, rows, dims)
@@ -78,7 +78,7 @@ def measure(rows: int, dims: int, model: ModelSettings, path: PathSettings, runs
     for seed in range(runs):
         generator = torch.Generator().manual_seed(10_000 + seed)
         x = torch.randn(round(rows / (1 - path.held_out)), dims, generator=generator)
-        result = run(prepare(Activations(x), model, everything, seed), model, everything, seed, null=path.screen_lam)
+        result = run(prepare(Activations(x), model, everything, seed), model, everything, seed, path.screen_lam)
         base = result.J[0]
         worths.append(max((base - J) / k for k, J in result.J.items() if k))
     return worths
@@ -106,9 +106,7 @@ def _nearest(cells: list[dict], key: str, rows: int, dims: int) -> dict | None:
         return max(a, b) / min(a, b)
 
     near = [
-        c
-        for c in cells
-        if c["settings"] == key and ratio(c["rows"], rows) <= 1.5 and ratio(c["dims"], dims) <= 1.25
+        c for c in cells if c["settings"] == key and ratio(c["rows"], rows) <= 1.5 and ratio(c["dims"], dims) <= 1.25
     ]
     return min(near, key=lambda c: ratio(c["rows"], rows) * ratio(c["dims"], dims), default=None)
 

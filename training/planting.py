@@ -61,7 +61,7 @@ class RandomDiffeo:
         ValueError: dims below 2.
     """
 
-    def __init__(self, dims: int, seed: int, strength: float = 0.6, rounds: int = 3) -> None:
+    def __init__(self, dims: int, seed: int, strength: float = 0.65, rounds: int = 3) -> None:
         if dims < 2:
             raise ValueError(f"a shear needs two coordinates, got dims={dims}; add noise_dims, or pass diffeo=False")
         generator = torch.Generator().manual_seed(seed)

@@ -73,9 +73,7 @@ def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
     largest = max((v.worth for v in hull[1:]), default=0.0)
     if largest <= null_worth:
         return Choice(0, 1 - max(largest, 0.0) / null_worth, hull)
-    widths = {
-        v.k: float(np.log(v.high / max(v.low, null_worth))) for v in hull[1:] if v.high > null_worth
-    }
+    widths = {v.k: float(np.log(v.high / max(v.low, null_worth))) for v in hull[1:] if v.high > null_worth}
     ranked = sorted(widths, key=lambda k: -widths[k])
     second = widths[ranked[1]] if len(ranked) > 1 else 0.0
     return Choice(ranked[0], (widths[ranked[0]] - second) / widths[ranked[0]], hull)

@@ -48,6 +48,7 @@ class PathSettings:
         steps_per_point: steps at each grid point.
         largest_lam: where the ramp gives up if dimensions are left.
         debias: steps at each proposed support with gates at 0 or 1 and no penalty.
+        most_supports: most supports to debias, k = 0 and the largest among them.
         narrow: steps in which the noise dimensions of the chosen flow find the depth of their exit.
         rounds: most rounds of refit, settle and reopening test.
         batch: rows per step.
@@ -61,9 +62,10 @@ class PathSettings:
     screen: int = 300
     screen_lam: float = 0.03
     points_per_decade: int = 24
-    steps_per_point: int = 44
+    steps_per_point: int = 24
     largest_lam: float = 100.0
     debias: int = 300
+    most_supports: int = 8
     narrow: int = 200
     rounds: int = 3
     batch: int = 256
@@ -76,6 +78,8 @@ class PathSettings:
         _positive(self, "settle", "screen", "screen_lam", "points_per_decade", "steps_per_point", "debias", "rounds")
         _positive(self, "batch", "lr", "exit_lr", "clip", "largest_lam")
         _not_negative(self, "narrow")
+        if self.most_supports < 2:
+            raise ValueError(f"path.most_supports must be at least 2, got {self.most_supports}; 8 is the default")
         if not 0 < self.held_out < 1:
             raise ValueError(f"path.held_out must lie in (0, 1), got {self.held_out}; 0.15 is the default")
 

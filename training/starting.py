@@ -5,10 +5,12 @@ import warnings
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from flows.flow import FunnelFlow
 
-_MOST_ROWS = 4000
+_MOST_ROWS = 8000
+_MARGINAL_COMPONENTS = 8
 
 
 def ica_rotation(white: Tensor, seed: int, most_rows: int = 20_000) -> Tensor:
@@ -38,10 +40,10 @@ def refit_mixture(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> No
     from sklearn.cluster import KMeans
 
     components = min(flow.base.components, len(z))
-    points = z[:, is_open].double().cpu().numpy()
+    points = z[:4000, is_open].double().cpu().numpy()
     labels = torch.from_numpy(KMeans(components, n_init=1, random_state=seed).fit_predict(points)).long()
-    member = torch.nn.functional.one_hot(labels, flow.base.components).to(z)
-    weights, means, scales = _weighted_components(member, z)
+    member = one_hot(labels, flow.base.components).to(z)
+    weights, means, scales = _weighted_components(member, z[:4000])
     means[:, ~is_open], scales[:, ~is_open] = 0, 1
     flow.base.set_components(weights, means, scales.clamp_min(0.1))
 
@@ -60,13 +62,13 @@ def reopening_gains(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> 
     log_noise = -0.5 * z.square()
     posterior = flow.base.component_log_probs(z, is_open.to(z).expand_as(z)).softmax(1)
     for i in torch.nonzero(~is_open).squeeze(1).tolist():
+        column = z[:half, i : i + 1]
         if not is_open.any():
-            labels = KMeans(flow.base.components, n_init=1, random_state=seed).fit(z[:half, i : i + 1].double().cpu())
-            member = torch.nn.functional.one_hot(torch.from_numpy(labels.labels_).long(), flow.base.components)
-            weights, means, scales = _weighted_components(member.to(z), z[:half, i : i + 1])
+            labels = KMeans(_MARGINAL_COMPONENTS, n_init=1, random_state=seed).fit_predict(column.double().cpu())
+            weights, means, scales = _weighted_components(one_hot(torch.from_numpy(labels).long()).to(z), column)
             log_weights = weights.log()
         else:
-            _, means, scales = _weighted_components(posterior[:half], z[:half, i : i + 1])
+            _, means, scales = _weighted_components(posterior[:half], column)
             log_weights = posterior[half:].clamp_min(1e-12).log()
         deviation = (z[half:, i : i + 1] - means[:, 0]) / scales[:, 0]
         log_open = torch.logsumexp(log_weights - 0.5 * deviation.square() - scales[:, 0].log(), dim=1)

@@ -74,7 +74,7 @@ def digits_subject(seed: int = 0, rows: int = 12_000) -> Subject:
 def digits(seed: int = 0, rows: int = 12_000) -> Activations:
     """Returns the last hidden layer (32 wide) of `digits_subject`: labels are classes, sources are images."""
     shown = digits_subject(seed, rows)
-    batches = zip(shown.inputs.split(4096), shown.labels.split(4096))
+    batches = zip(shown.inputs.split(4096), shown.labels.split(4096), strict=True)
     activations = capture(shown.model, shown.layer, batches)
     about = {**activations.about, "seed": seed, "accuracy": shown.accuracy}
     return replace(activations, sources=shown.sources, name="digits", about=about)

@@ -1,0 +1,21 @@
+"""Analysis of a trained flow's structure block. Names are loaded on first use; torch is not needed for numpy work."""
+
+from importlib import import_module
+
+_HOMES = {
+    "find_pieces": "clusters",
+    "Pieces": "clusters",
+    "agreement": "clusters",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"analysis.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

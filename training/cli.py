@@ -1,0 +1,56 @@
+"""The command line's front door: picks the verb, and imports nothing heavy before it knows which."""
+
+import os
+import sys
+
+VERBS = {
+    "fit": "train a flow on activations and say what structure is left",
+    "doctor": "print versions, devices and which folders were imported",
+}
+
+_USAGE = """usage: unknot VERB [options]
+
+Find what is left of a neural net's activations when the noise is gone.
+
+verbs:
+{verbs}
+
+'unknot VERB --help' says more. Start with: unknot fit -c digits"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 0 done, 1 failed, 2 called wrongly."""
+    argv = sys.argv[1:] if argv is None else argv
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a user's module:object; appended, so that no local folder shadows a package
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_USAGE.format(verbs="\n".join(f"  {verb:8} {what}" for verb, what in VERBS.items())))
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"unknot {version('unknot')}")
+        return 0
+    if argv[0] not in VERBS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(argv[0], VERBS, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        print(f"unknot: no verb {argv[0]!r}; {hint}valid: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    from training import commands
+
+    try:
+        return getattr(commands, argv[0])(argv[1:])
+    except KeyboardInterrupt:
+        print("unknot: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
+        if os.environ.get("UNKNOT_TRACEBACK"):
+            raise
+        print(f"unknot {argv[0]}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

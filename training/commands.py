@@ -1,0 +1,78 @@
+"""The verbs: the one place that puts training and analysis together."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from training.presets import preset_names, resolve_argv
+
+
+def fit(argv: list[str]) -> int:
+    """``unknot fit -c PRESET_OR_YAML [-c more] [--model.kappa 2 ...]``."""
+    from training.options import fit_options
+
+    options = fit_options(resolve_argv(argv))
+
+    import torch
+
+    from training.checkpoints import Checkpoint
+    from training.console import Console
+    from training.data import read_data
+    from training.fitting import prepare, run
+    from training.run_folder import RunFolder
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    folder = RunFolder.open(options.resume) if options.resume else RunFolder.create(options.out, options.name)
+    with nullcontext() if options.resume else folder.discarded_on_error():
+        activations = read_data(options.data, options.seed)
+        print(f"data: {activations.name}, {len(activations.x)} rows x {activations.x.shape[1]} columns", flush=True)
+        prepared = prepare(activations, options.model, options.path, options.seed)
+        folder.config.write_text(options.text, encoding="utf8")
+    console = Console(prepared.offset, sys.stdout)
+    result = run(
+        prepared,
+        options.model,
+        options.path,
+        options.seed,
+        options.null_worth,
+        callbacks=[console, Checkpoint(folder.checkpoint)],
+        resume=folder.checkpoint if options.resume else None,
+        accelerator=options.accelerator,
+    )
+    folder.write(result, activations, console.history, options.seed)
+    lines = [result.verdict(), *_classes(result, activations), *(f"note: {note}" for note in result.notes)]
+    (folder.path / "verdict.txt").write_text("\n".join(lines) + "\n", encoding="utf8")
+    print(f"run: {folder.path}")
+    print("\n".join(lines))
+    return 0
+
+
+def _classes(result, activations) -> list[str]:  # type: ignore[no-untyped-def]
+    """Where rows have labels: how well the block's pieces tell the classes, beside k-means on the raw activations."""
+    if activations.labels is None:
+        return []
+    from sklearn.cluster import KMeans
+
+    from analysis.clusters import agreement, find_pieces
+
+    labels = activations.labels.numpy()
+    pieces = find_pieces(result.flow.encode(activations.x).numpy())
+    classes = len(set(labels.tolist()))
+    raw = KMeans(classes, n_init=4, random_state=0).fit_predict(activations.x.numpy())
+    return [
+        f"classes: the block's {pieces.count} pieces agree with the {classes} classes at adjusted Rand index "
+        f"{agreement(pieces.labels_, labels):.2f}; {classes}-means on the raw activations at {agreement(raw, labels):.2f}."
+    ]
+
+
+def doctor(argv: list[str]) -> int:
+    """``unknot doctor``: 0 if all is well, 1 if a package is shadowed."""
+    if argv:
+        print("usage: unknot doctor\nPrints versions, devices and which folders were imported.")
+        return 0 if argv[0] in ("-h", "--help") else 2
+    from training.doctor import report
+
+    lines, healthy = report(Path.cwd(), preset_names())
+    print("\n".join(lines))
+    return 0 if healthy else 1

@@ -1,0 +1,32 @@
+"""From data settings to activations."""
+
+from flows.inputs import nearest
+from training.activations import Activations, read_activations
+from training.options import DataSettings
+
+
+def read_data(settings: DataSettings, seed: int) -> Activations:
+    """Activations named by exactly one of ``settings.subject``, ``.planted`` and ``.file``.
+
+    Raises:
+        ValueError: none or several of them, and all that the reader refuses.
+    """
+    named = [name for name in ("subject", "planted", "file") if getattr(settings, name) is not None]
+    if len(named) != 1:
+        raise ValueError(
+            f"data needs exactly one of data.subject, data.planted and data.file, got {' and '.join(named) or 'none'}; "
+            "for instance: unknot fit -c digits, or: unknot fit --data.file acts.npy"
+        )
+    if settings.subject is not None:
+        from training.subjects import subject
+
+        return subject(settings.subject, seed=seed, rows=settings.rows)
+    if settings.planted is not None:
+        from training.planting import PLANTED_NAMES, planted
+
+        if settings.planted not in PLANTED_NAMES:
+            raise ValueError(f"no planted structure {settings.planted!r}; {nearest(settings.planted, PLANTED_NAMES)}")
+        made = planted(settings.planted, settings.rows, settings.noise_dims, seed, settings.diffeo)
+        return Activations(made.x, labels=made.labels, name=f"{settings.planted} x {settings.noise_dims}")
+    assert settings.file is not None
+    return read_activations(settings.file, settings.key, settings.labels, settings.groups)

@@ -1,0 +1,124 @@
+"""What ``unknot fit`` takes: one YAML schema, one set of flags, told apart from torch so that errors come fast."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from training.settings import ModelSettings, PathSettings
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where activations come from: exactly one of subject, planted and file.
+
+    Attributes:
+        subject: a small net trained here on real data ("digits").
+        planted: a structure with known answer ("torus").
+        file: .npy, .npz, .pt or .safetensors of activations (N, D).
+        key: name of the array within the file.
+        labels: name of an array in the file, or a .npy file, with one integer class per row.
+        groups: the same for the source of each row; no source is on both sides of the split.
+        rows: rows to make (subject, planted).
+        noise_dims: noise dimensions beside a planted structure.
+        diffeo: whether a planted structure goes through a random diffeomorphism.
+    """
+
+    subject: str | None = None
+    planted: str | None = None
+    file: str | None = None
+    key: str | None = None
+    labels: str | None = None
+    groups: str | None = None
+    rows: int = 12_000
+    noise_dims: int = 3
+    diffeo: bool = True
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Everything that ``unknot fit`` was told; ``text`` is the same as YAML."""
+
+    name: str
+    out: str | None
+    resume: str | None
+    seed: int
+    null_worth: float | str
+    threads: int
+    accelerator: str
+    data: DataSettings
+    model: ModelSettings
+    path: PathSettings
+    text: str
+
+
+def fit_options(argv: list[str]) -> FitOptions:
+    """Parse flags and YAML (later ones win).
+
+    Raises:
+        ValueError: unknown or ill-typed setting; the nearest valid names are offered.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(
+        prog="unknot fit",
+        exit_on_error=False,
+        description="Train a funnel flow on activations; the last lines say what structure is left.",
+    )
+    parser.add_argument("-c", "--config", action="config", help="preset name or YAML file; repeat it, later ones win")
+    parser.add_argument("--name", type=str, default="run", help="names the run folder runs/<name>-<time>")
+    parser.add_argument("--out", type=str | None, default=None, help="folder to write instead; must not exist")
+    parser.add_argument(
+        "--resume", type=str | None, default=None, help="run folder to go on with; other flags change it"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="draws split, start, batches and gates")
+    parser.add_argument("--null_worth", type=float | str, default="auto", help="'auto', 'run' or a threshold in nats")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+    accelerators = Literal["cpu", "cuda", "mps", "auto"]
+    parser.add_argument("--accelerator", type=accelerators, default="cpu", help="cpu, cuda, mps or auto")
+    parser.add_argument("--data", type=DataSettings, default=DataSettings(), help="where activations come from")
+    parser.add_argument("--model", type=ModelSettings, default=ModelSettings(), help="the flow and its loss")
+    parser.add_argument("--path", type=PathSettings, default=PathSettings(), help="the staged run")
+    try:
+        parsed = parser.parse_args(argv)
+        if parsed.resume:  # the run's own settings first, so that what was said now wins
+            parsed = parser.parse_args(["--config", f"{parsed.resume}/config.yaml", *argv])
+        text = parser.dump(parsed, skip_none=True)
+        settings = parser.instantiate_classes(parsed)
+    except (ArgumentError, TypeError, ValueError) as error:
+        names = [key for key, _ in parser.get_defaults().items()]
+        raise ValueError(_clearer(str(error), [n for n in names if n != "config"])) from None
+    return FitOptions(
+        text=text,
+        **{
+            key: settings[key]
+            for key in (
+                "name",
+                "out",
+                "resume",
+                "seed",
+                "null_worth",
+                "threads",
+                "accelerator",
+                "data",
+                "model",
+                "path",
+            )
+        },
+    )
+
+
+def _clearer(message: str, names: list[str]) -> str:
+    """The parser's message on one line, with the nearest valid names where a name was unknown."""
+    message = " ".join(message.split())
+    unknown = re.findall(
+        r"(?:[Uu]nrecognized arguments: --|does not accept (?:nested )?key '?|[Kk]ey )'?([\w.]+)", message
+    )
+    near = get_close_matches(unknown[0], names, 3, 0.5) if unknown else []
+    if unknown and not near:
+        leaf = unknown[0].rpartition(".")[2]
+        near = [
+            n for n in names if n.rpartition(".")[2] in get_close_matches(leaf, [m.rpartition(".")[2] for m in names])
+        ]
+    hint = f"; did you mean {', '.join(near)}? 'unknot fit --help' lists all" if near else ""
+    return message + hint

@@ -1,0 +1,123 @@
+"""The run folder: everything needed to read a run again, written so that nothing half-done is left behind."""
+
+import csv
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from training.activations import Activations
+from training.fitting import FitResult
+
+_MOST_TRAINING_ROWS = 20_000
+_LIBRARIES = ("unknot", "torch", "torchdiffeq", "lightning", "numpy", "scikit-learn")
+
+
+class RunFolder:
+    """One run on disk: flow, config.yaml, path.csv, result.json, data.safetensors, snapshots, checkpoints, figures."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def create(cls, out: str | None, name: str) -> "RunFolder":
+        """Make the folder ``out``, or a fresh ``runs/<name>-<time>``.
+
+        Raises:
+            FileExistsError: ``out`` exists and is not an empty folder.
+        """
+        if out is None:
+            stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            path, tries = Path("runs") / stem, 1
+            while path.exists():
+                tries += 1
+                path = Path("runs") / f"{stem}-{tries}"
+        else:
+            path = Path(out)
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise FileExistsError(f"--out {out} exists and is not an empty folder; name another or remove it first")
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    @classmethod
+    def open(cls, run: str) -> "RunFolder":
+        """The folder of an unfinished run.
+
+        Raises:
+            FileNotFoundError: it holds no configuration or no checkpoint.
+        """
+        folder = cls(Path(run))
+        for file in (folder.config, folder.checkpoint):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"cannot resume {run}: no {file.relative_to(run)}; start again with unknot fit -c"
+                )
+        return folder
+
+    @property
+    def config(self) -> Path:
+        """Every setting of the run, as ``-c`` takes it."""
+        return self.path / "config.yaml"
+
+    @contextmanager
+    def discarded_on_error(self) -> Iterator[None]:
+        """Remove the folder if data or settings turn out unusable."""
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a run resumes from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    def write(self, result: FitResult, activations: Activations, history: list[dict[str, Any]], seed: int) -> None:
+        """Flow, path, result, data, snapshots and figures of a finished run."""
+        from training.figures import save_figures
+
+        result.flow.save(self.path)
+        self._write_path(result)
+        self._write_data(result, activations)
+        for k, flow in result.snapshots.items():
+            flow.save(self.path / "snapshots" / f"k{k}")
+        record = {**result.to_dict(), "seed": seed, "data": activations.name, "versions": _versions()}
+        (self.path / "result.json").write_text(json.dumps(record, indent=1), encoding="utf8")
+        (self.path / "history.json").write_text(json.dumps(history), encoding="utf8")
+        rows = torch.from_numpy(result.held_out)
+        s, n = result.flow.split(result.flow.transform(activations.x[rows]))
+        labels = None if activations.labels is None else activations.labels[rows].numpy()
+        save_figures(result, s.numpy(), n.numpy(), labels, history, self.path, seed)
+
+    def _write_path(self, result: FitResult) -> None:
+        with (self.path / "path.csv").open("w", newline="", encoding="utf8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["step", "stage", "lam", "k", "nll", *(f"gate_{i}" for i in range(result.flow.front.dims))])
+            for row in result.path:
+                step, stage, lam, k, nll, gates = row.tolist()
+                writer.writerow([step, stage, lam, k, nll, *gates])
+
+    def _write_data(self, result: FitResult, activations: Activations) -> None:
+        tensors = {}
+        for side, rows in (("held_out", result.held_out), ("train", result.train[:_MOST_TRAINING_ROWS])):
+            index = torch.from_numpy(rows)
+            tensors[f"{side}.rows"] = index
+            tensors[f"{side}.x"] = activations.x[index].contiguous()
+            if activations.labels is not None:
+                tensors[f"{side}.labels"] = activations.labels[index]
+            if activations.sources is not None:
+                tensors[f"{side}.sources"] = activations.sources[index]
+        save_file(tensors, self.path / "data.safetensors", metadata={"name": activations.name})
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
