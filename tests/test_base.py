@@ -47,12 +47,12 @@ def test_an_empty_component_keeps_a_finite_weight():
 
 
 def test_set_components_of_standardised_data_come_back():
-    weights = torch.tensor([0.5, 0.5])
+    weights = torch.tensor([0.8, 0.2])
     base = GatedMixture(1, 2)
-    base.set_components(weights, torch.tensor([[-1.0], [1.0]]) * 0.8, torch.full((2, 1), 0.6))
+    base.set_components(weights, torch.tensor([[-0.4], [1.6]]), torch.full((2, 1), 0.6))
     log_pi, mu, sigma = base.standardised()
-    assert log_pi.exp().tolist() == pytest.approx([0.5, 0.5])
-    assert mu.flatten().tolist() == pytest.approx([-0.8, 0.8], abs=2e-3)
+    assert log_pi.exp().tolist() == pytest.approx([0.8, 0.2])
+    assert mu.flatten().tolist() == pytest.approx([-0.4, 1.6], abs=3e-3)
     assert sigma.flatten().tolist() == pytest.approx([0.6, 0.6], abs=2e-3)
 
 

@@ -55,6 +55,6 @@ class Checkpoint(Callback):
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint now."""
         partial = self.file.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
+        trainer.save_checkpoint(partial, weights_only=False)
         if trainer.is_global_zero:
             os.replace(partial, self.file)

@@ -137,24 +137,30 @@ class Course:
     def terms(self, batch: Tensor, step: int) -> Terms:
         """The loss of ``batch`` (whitened rows) at ``step``; gate draws are a function of (seed, step)."""
         generator = torch.Generator().manual_seed((self.seed << 32) + step)
-        terms = objective(
-            self.flow,
-            batch,
-            self.model.kappa,
-            self.model.rho,
-            self.lam(step) if self.moves_gates else None,
-            self.lam(step) if self.moves_exits(step) else 0.0,
-            generator,
-            self.steps,
-        )
-        if not bool(torch.isfinite(terms.loss)):
-            raise FloatingPointError(
-                f"loss is not finite at step {step} ({self.progress.stage}): nll {float(terms.nll):.4g}, kinetic "
-                f"{float(terms.kinetic):.4g}; lower path.lr (now {self.path.lr}) or raise model.early_steps"
+        try:
+            terms = objective(
+                self.flow,
+                batch,
+                self.model.kappa,
+                self.model.rho,
+                self.lam(step) if self.moves_gates else None,
+                self.lam(step) if self.moves_exits(step) else 0.0,
+                generator,
+                self.steps,
             )
+        except torch.linalg.LinAlgError:  # parameters so large that the rotation cannot be formed
+            raise self._diverged(step) from None
+        if not bool(torch.isfinite(terms.loss)):
+            raise self._diverged(step)
         if terms.gains is not None:
             self.progress.gains.mul_(_GAIN_MEMORY).add_(terms.gains.cpu(), alpha=1 - _GAIN_MEMORY)
         return terms
+
+    def _diverged(self, step: int) -> FloatingPointError:
+        return FloatingPointError(
+            f"loss is not finite at step {step} ({self.progress.stage}); lower path.lr (now {self.path.lr}) or raise "
+            f"model.early_steps (now {self.model.early_steps})"
+        )
 
     # what happens between steps
 

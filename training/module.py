@@ -36,9 +36,9 @@ class FunnelModule(LightningModule):
         exits = [self.flow.exits.tau]
         others = [p for name, p in self.flow.named_parameters() if name != "exits.tau"]
         groups = [{"params": others, "lr": path.lr}, {"params": exits, "lr": path.exit_lr}]
-        return torch.optim.Adam(groups, foreach=True)
+        return torch.optim.Adam(groups, fused=True)
 
-    def on_fit_start(self) -> None:
+    def on_train_start(self) -> None:  # not on_fit_start: there a resumed run does not know its step yet
         if self.global_step == 0:
             self.course.start()
 

@@ -58,15 +58,15 @@ class PathSettings:
         held_out: share of the sources held out; every reported likelihood is measured on their rows.
     """
 
-    settle: int = 500
-    screen: int = 300
+    settle: int = 400
+    screen: int = 200
     screen_lam: float = 0.03
     points_per_decade: int = 24
-    steps_per_point: int = 24
+    steps_per_point: int = 16
     largest_lam: float = 100.0
-    debias: int = 300
+    debias: int = 250
     most_supports: int = 8
-    narrow: int = 200
+    narrow: int = 120
     rounds: int = 3
     batch: int = 256
     lr: float = 3e-3

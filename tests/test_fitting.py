@@ -1,0 +1,189 @@
+"""training.fit and the staged run: verdicts on easy data, schedule, determinism, resumption, bad input."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback
+
+import training
+from training.activations import Activations
+from training.batches import StepBatches
+from training.checkpoints import Checkpoint, StoppedError
+from training.fitting import prepare, run
+from training.settings import ModelSettings, PathSettings
+
+TINY = {
+    "settle": 4,
+    "screen": 3,
+    "steps_per_point": 1,
+    "points_per_decade": 2,
+    "debias": 3,
+    "narrow": 4,
+    "rounds": 1,
+    "components": 4,
+    "hidden": 8,
+    "batch": 64,
+    "largest_lam": 1.0,
+}
+SHORT = {"settle": 150, "screen": 80, "steps_per_point": 5, "debias": 100, "narrow": 40, "components": 16, "rounds": 1}
+
+
+def tiny_rows(rows=400):
+    return training.planted("circle", rows, noise_dims=1, seed=0).x
+
+
+def tiny_run(callbacks=(), resume=None, seed=0):
+    path = PathSettings(**{k: v for k, v in TINY.items() if k not in ("components", "hidden")})
+    model = ModelSettings(components=4, hidden=8)
+    prepared = prepare(Activations(tiny_rows()), model, path, seed)
+    return run(prepared, model, path, seed, 0.03, callbacks, resume)
+
+
+@pytest.fixture(scope="module")
+def circle():
+    return training.fit(training.planted("circle", 3000, seed=1).x, null_worth=0.03, **SHORT)
+
+
+def test_a_circle_needs_two_dimensions(circle):
+    assert circle.structure_dim == 2
+    assert circle.flow.structure_dim == 2
+    assert circle.worth.shape == (2,)
+    assert circle.worth.min() > circle.null_worth
+    assert "structure: 2 of 5 dimensions" in circle.verdict()
+
+
+def test_noise_is_noise():
+    result = training.fit(training.planted("gaussian", 3000).x, null_worth=0.03, **SHORT)
+    assert result.structure_dim == 0
+    assert result.flow.encode(torch.zeros(2, 5)).shape == (2, 0)
+    assert "Nothing but noise" in result.verdict()
+
+
+def test_the_reported_likelihood_is_the_flows(circle):
+    x = training.planted("circle", 3000, seed=1).x[torch.from_numpy(circle.held_out)]
+    assert -float(circle.flow.log_prob(x).mean()) == pytest.approx(circle.nll, abs=1e-4)
+
+
+def test_worth_never_exceeds_price(circle):
+    assert (circle.worth <= circle.prices[circle.flow.structure.numpy()]).all()
+
+
+def test_the_path_is_a_table(circle):
+    assert circle.path.dtype.names == ("step", "stage", "lam", "k", "nll", "gates")
+    ramp = circle.path[circle.path["stage"] == "ramp"]
+    assert ramp["k"][-1] == 0
+    assert (np.diff(ramp["k"]) <= 0).all()
+    assert ramp["lam"][1] / ramp["lam"][0] == pytest.approx(10 ** (1 / 24))
+    assert ((circle.path["gates"] > 0).sum(1) == circle.path["k"]).all()
+
+
+def test_the_result_is_plain_data(circle):
+    record = json.loads(json.dumps(circle.to_dict()))
+    assert record["structure_dim"] == 2
+    assert record["hull"][0]["high"] is None
+    assert set(circle.snapshots) == {int(k) for k in record["J"]}
+    assert "structure_dim=2" in repr(circle)
+
+
+def test_same_seed_same_bits(untouched_rng):
+    with untouched_rng():
+        first, again = tiny_run(), tiny_run()
+    assert torch.equal(first.flow.transform(tiny_rows()), again.flow.transform(tiny_rows()))
+    assert np.array_equal(first.path, again.path)
+    assert not torch.equal(first.flow.field.W1, tiny_run(seed=1).flow.field.W1)
+
+
+class StopAt(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise StoppedError
+
+
+def test_stopped_after_any_step_and_resumed_it_is_the_same_run(tmp_path):
+    whole = tiny_run()
+    assert {"settle", "screen", "ramp"} <= set(whole.path["stage"])
+    for step in range(1, whole.steps):
+        file = tmp_path / f"{step}.ckpt"
+        with pytest.raises(StoppedError):
+            tiny_run([Checkpoint(file, every=1), StopAt(step)])
+        resumed = tiny_run(resume=file)
+        assert resumed.steps == whole.steps
+        assert np.array_equal(resumed.path, whole.path), step
+        for name, tensor in whole.flow.state_dict().items():
+            assert torch.equal(resumed.flow.state_dict()[name], tensor), (step, name)
+        assert resumed.J == whole.J
+
+
+def test_batches_are_a_function_of_the_step():
+    rows = torch.arange(10.0)[:, None]
+    stream = iter(StepBatches(rows, 4, seed=3))
+    first = [next(stream) for _ in range(7)]
+    later = iter(StepBatches(rows, 4, seed=3, start=5))
+    assert torch.equal(next(later), first[5])
+    assert torch.equal(next(later), first[6])
+    halves = [iter(StepBatches(rows, 4, seed=3, start=5, rank=r, world=2)) for r in (0, 1)]
+    assert torch.equal(torch.stack([next(h) for h in halves], dim=1).reshape(-1, 1), first[5])
+
+
+def test_rows_of_one_source_stay_on_one_side():
+    groups = torch.arange(400) // 4
+    result = training.fit(tiny_rows(), groups=groups, null_worth=0.03, **TINY)
+    assert not set(groups[result.train].tolist()) & set(groups[result.held_out].tolist())
+
+
+def test_columns_full_of_ties_are_jittered_and_said():
+    x = tiny_rows()
+    x[:, 0] = x[:, 0].clamp_min(0)
+    result = training.fit(x, null_worth=0.03, **TINY)
+    assert any("columns [0] hold more than 1 % exact ties" in note for note in result.notes)
+
+
+def test_constant_columns_come_back():
+    x = torch.cat([tiny_rows(), torch.full((400, 1), 7.0)], dim=1)
+    with pytest.warns(UserWarning, match=r"constant columns \[4?3?\]"):
+        result = training.fit(x, null_worth=0.03, **TINY)
+    assert torch.allclose(result.flow.inverse(result.flow.transform(x)), x, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kapa": 2.0}, "unknown setting 'kapa'; did you mean 'kappa'"),
+        ({"settle": 0}, "settle must be positive"),
+        ({"kappa": -1.0}, "kappa must not be negative"),
+        ({"held_out": 1.5}, "held_out must lie in"),
+        ({"law": "soft"}, "gate law must be one of bernoulli, channel"),
+        ({"most_supports": 1}, "most_supports must be at least 2"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(tiny_rows(), **{"null_worth": 0.03, **settings})
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.full((20, 3), torch.nan), "NaN"),
+        (torch.randn(3, 5), "too few rows"),
+        (torch.zeros(20), "2 axes"),
+    ],
+)
+def test_bad_rows(x, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(x, null_worth=0.03)
+
+
+def test_a_loss_that_is_not_finite_says_what_to_do():
+    with pytest.raises(FloatingPointError, match="loss is not finite at step .* lower path.lr"):
+        training.fit(tiny_rows(), null_worth=0.03, **{**TINY, "lr": 1e30, "settle": 50})
+
+
+def test_settings_are_recorded_as_plain_data():
+    assert json.dumps(dataclasses.asdict(PathSettings()))
