@@ -21,6 +21,7 @@ TINY = {
     "steps_per_point": 1,
     "points_per_decade": 2,
     "debias": 3,
+    "debias_empty": 3,
     "narrow": 4,
     "rounds": 1,
     "components": 4,
@@ -28,7 +29,16 @@ TINY = {
     "batch": 64,
     "largest_lam": 1.0,
 }
-SHORT = {"settle": 150, "screen": 80, "steps_per_point": 5, "debias": 100, "narrow": 40, "components": 16, "rounds": 1}
+SHORT = {
+    "settle": 150,
+    "screen": 80,
+    "steps_per_point": 5,
+    "debias": 100,
+    "debias_empty": 200,
+    "narrow": 40,
+    "components": 16,
+    "rounds": 1,
+}
 
 
 def tiny_rows(rows=400):

@@ -40,4 +40,6 @@ class WhiteRows(LightningDataModule):
         trainer = self.trainer
         start, rank, world = (trainer.global_step, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
         rows = StepBatches(self.white, self.batch, self.seed, start, rank, world)
-        return DataLoader(rows, batch_size=None, num_workers=0, generator=torch.Generator())  # else it draws from the global state
+        return DataLoader(
+            rows, batch_size=None, num_workers=0, generator=torch.Generator()
+        )  # else it draws from the global state

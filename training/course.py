@@ -128,11 +128,13 @@ class Course:
             return self.null_worth
         return self.path.screen_lam if self.progress.stage == "screen" else 0.0
 
-    def rate(self, step: int) -> float:
-        """Factor on the step sizes: a cosine to 0 over the stages whose result is measured, 1 elsewhere."""
-        if self.progress.stage in ("debias", "narrow"):
-            return 0.5 * (1 + math.cos(math.pi * (step - self.progress.began) / self._length()))
-        return 1.0
+    def rates(self, step: int) -> tuple[float, float]:
+        """Adam's step sizes for flow and exits: constant, but falling to 0 as a cosine where the result is measured."""
+        path, stage = self.path, self.progress.stage
+        if stage not in ("debias", "narrow"):
+            return path.lr, path.exit_lr
+        cosine = 0.5 * (1 + math.cos(math.pi * (step - self.progress.began) / self._length()))
+        return (path.debias_lr if stage == "debias" else path.lr) * cosine, path.exit_lr * cosine
 
     def terms(self, batch: Tensor, step: int) -> Terms:
         """The loss of ``batch`` (whitened rows) at ``step``; gate draws are a function of (seed, step)."""
@@ -191,10 +193,8 @@ class Course:
 
     def _length(self) -> int:
         path, stage = self.path, self.progress.stage
-        if (
-            stage == "debias"
-        ):  # at k = 0 the ramp has just ended: the flow has had no time to take the last dimensions in
-            return path.debias if self.progress.queue[0] else 2 * path.debias
+        if stage == "debias" and not self.progress.queue[0]:
+            return path.debias_empty
         return path.settle if stage == "resettle" else getattr(path, stage)
 
     def _after_settle(self) -> None:
@@ -246,7 +246,7 @@ class Course:
             self._snapshot()
         self.progress.queue = self._proposals()
         self.progress.stage = "debias"
-        self._load(self.progress.snapshots[self.progress.queue[0]])
+        self._begin_debias()
 
     def _proposals(self) -> list[int]:
         """The k to debias, ascending: all that were met, or 0, the largest and those that the ramp stayed at longest."""
@@ -262,6 +262,13 @@ class Course:
         self.flow.load_state_dict(snapshot["flow"])
         self.flow.exits.set_open(snapshot["is_open"])
 
+    def _begin_debias(self) -> None:
+        """Start from the ramp's snapshot; at k = 0 from a flow at rest, which reaches a lower J_0 than what the ramp left."""
+        k = self.progress.queue[0]
+        self._load(self.progress.snapshots[k])
+        if k == 0:
+            torch.nn.init.zeros_(self.flow.field.W3)
+
     def _after_debias(self) -> None:
         progress = self.progress
         k = progress.queue.pop(0)
@@ -271,7 +278,7 @@ class Course:
             "flow": copy.deepcopy(self.flow.state_dict()),
         }
         if progress.queue:
-            self._load(progress.snapshots[progress.queue[0]])
+            self._begin_debias()
         else:
             self._after_choice()
 

@@ -45,9 +45,8 @@ class FunnelModule(LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         course, step = self.course, self.global_step
         optimizer: Any = self.optimizers()
-        rate = course.rate(step)
-        for group, lr in zip(optimizer.param_groups, (course.path.lr, course.path.exit_lr), strict=True):
-            group["lr"] = lr * rate
+        for group, lr in zip(optimizer.param_groups, course.rates(step), strict=True):
+            group["lr"] = lr
         self.flow.exits.tau.requires_grad_(course.moves_exits(step))
         terms = course.terms(batch.to(self.flow.exits.tau), step)
         optimizer.zero_grad()

@@ -48,12 +48,14 @@ class PathSettings:
         steps_per_point: steps at each grid point.
         largest_lam: where the ramp gives up if dimensions are left.
         debias: steps at each proposed support with gates at 0 or 1 and no penalty.
+        debias_empty: the same at k = 0, which starts from a flow at rest.
         most_supports: most supports to debias, k = 0 and the largest among them.
         narrow: steps in which the noise dimensions of the chosen flow find the depth of their exit.
         rounds: most rounds of refit, settle and reopening test.
         batch: rows per step.
         lr: Adam's step size for flow and base.
         exit_lr: Adam's step size for exits.
+        debias_lr: Adam's largest step size while debiasing, falling to 0 as a cosine.
         clip: largest gradient norm.
         held_out: share of the sources held out; every reported likelihood is measured on their rows.
     """
@@ -65,18 +67,22 @@ class PathSettings:
     steps_per_point: int = 16
     largest_lam: float = 100.0
     debias: int = 250
+    debias_empty: int = 600
     most_supports: int = 8
     narrow: int = 120
     rounds: int = 3
     batch: int = 256
     lr: float = 3e-3
     exit_lr: float = 9e-3
+    debias_lr: float = 1e-2
     clip: float = 5.0
     held_out: float = 0.15
 
     def __post_init__(self) -> None:
-        _positive(self, "settle", "screen", "screen_lam", "points_per_decade", "steps_per_point", "debias", "rounds")
-        _positive(self, "batch", "lr", "exit_lr", "clip", "largest_lam")
+        _positive(
+            self, "settle", "screen", "screen_lam", "points_per_decade", "steps_per_point", "debias", "debias_empty"
+        )
+        _positive(self, "rounds", "batch", "lr", "exit_lr", "debias_lr", "clip", "largest_lam")
         _not_negative(self, "narrow")
         if self.most_supports < 2:
             raise ValueError(f"path.most_supports must be at least 2, got {self.most_supports}; 8 is the default")
