@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
 from training.settings import ModelSettings, PathSettings
@@ -82,9 +83,14 @@ def fit_options(argv: list[str]) -> FitOptions:
     try:
         parsed = parser.parse_args(argv)
         if parsed.resume:  # the run's own settings first, so that what was said now wins
-            parsed = parser.parse_args(["--config", f"{parsed.resume}/config.yaml", *argv])
-        text = parser.dump(parsed, skip_none=True)
-        settings = parser.instantiate_classes(parsed)
+            own = Path(parsed.resume) / "config.yaml"
+            if not own.is_file():
+                raise ValueError(f"cannot resume {parsed.resume}: no config.yaml there; name the folder of a run")
+            parsed = parser.parse_args(["--config", str(own), *argv])
+        settings = parser.instantiate(parsed)
+        for place in ("config", "out", "resume"):  # where a run lies is no part of what it is
+            parsed[place] = None
+        text = parser.dump(parsed, skip_unset=True)
     except (ArgumentError, TypeError, ValueError) as error:
         names = [key for key, _ in parser.get_defaults().items()]
         raise ValueError(_clearer(str(error), [n for n in names if n != "config"])) from None
