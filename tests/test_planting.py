@@ -148,7 +148,7 @@ def test_the_same_share_stays_unexplained_in_every_dimension(dims: int) -> None:
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(6000, dims, generator=generator)
     shares = torch.tensor([unexplained(RandomDiffeo(dims, seed=seed)(x), x) for seed in range(8)])
-    assert 0.10 < shares.mean() < 0.13
+    assert 0.045 < shares.mean() < 0.06
 
 
 @pytest.mark.parametrize(("name", "noise_dims"), [("two", 3), ("torus", 10), ("sphere", 30), ("three", 1)])

@@ -56,14 +56,25 @@ def _classes(result, activations) -> list[str]:  # type: ignore[no-untyped-def]
 
     from analysis.clusters import agreement, find_pieces
 
-    labels = activations.labels.numpy()
-    pieces = find_pieces(result.flow.encode(activations.x).numpy())
+    labels, raw = activations.labels.numpy(), activations.x.numpy()
+    block = result.flow.encode(activations.x).numpy()
+    pieces = find_pieces(block)
     classes = len(set(labels.tolist()))
-    raw = KMeans(classes, n_init=4, random_state=0).fit_predict(activations.x.numpy())
-    return [
-        f"classes: the block's {pieces.count} pieces agree with the {classes} classes at adjusted Rand index "
-        f"{agreement(pieces.labels_, labels):.2f}; {classes}-means on the raw activations at {agreement(raw, labels):.2f}."
+
+    def by_k_means(points):  # type: ignore[no-untyped-def]
+        return KMeans(classes, n_init=4, random_state=0).fit_predict(points)
+
+    lines = [
+        f"classes: the block's {pieces.count} pieces agree with the {classes} labels at adjusted Rand index "
+        f"{agreement(pieces.labels_, labels):.2f}, pieces of the raw activations at "
+        f"{agreement(find_pieces(raw).labels_, labels):.2f};"
     ]
+    if result.structure_dim:
+        lines.append(
+            f"         told how many there are, {classes}-means in the block {agreement(by_k_means(block), labels):.2f}, "
+            f"on the raw activations {agreement(by_k_means(raw), labels):.2f}."
+        )
+    return lines
 
 
 def doctor(argv: list[str]) -> int:

@@ -52,16 +52,14 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=1) as pool:
         for line in pool.imap(run, jobs):
             print(line, flush=True)
-    entropy = math.log(2 * math.pi)  # of the angle; the ring's thickness is .08
-    print(f"(a thin ring of thickness .08: KL from N(0, I) over 2 dimensions is {ring_worth(entropy):.3f} nats each)")
+    print(f"paper: a whitened ring of thickness .08 is worth {ring_worth():.3f} nats a dimension when nothing may move")
 
 
-def ring_worth(entropy_of_angle: float, thickness: float = 0.08) -> float:
-    """Half the KL from N(0, I) of a whitened unit ring: radius 1 + thickness * noise, whitened to unit variance."""
+def ring_worth(thickness: float = 0.08) -> float:
+    """Half the KL from N(0, I) of a unit ring whitened to unit variance: entropies of angle and radius, minus the scale."""
     variance = (1 + thickness**2) / 2
-    entropy = entropy_of_angle + 0.5 * math.log(2 * math.pi * math.e * thickness**2) - math.log(variance)
-    gaussian = math.log(2 * math.pi * math.e)
-    return (gaussian - entropy) / 2
+    entropy = math.log(2 * math.pi) + 0.5 * math.log(2 * math.pi * math.e * thickness**2) - math.log(variance)
+    return (math.log(2 * math.pi * math.e) - entropy) / 2
 
 
 if __name__ == "__main__":
