@@ -41,6 +41,4 @@ class WhiteRows(LightningDataModule):
         start, rank, world = (trainer.global_step, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
         rows = StepBatches(self.white, self.batch, self.seed, start, rank, world)
         # without a generator of its own the loader draws from the global random state
-        return DataLoader(
-            rows, batch_size=None, num_workers=0, generator=torch.Generator()
-        )
+        return DataLoader(rows, batch_size=None, num_workers=0, generator=torch.Generator())

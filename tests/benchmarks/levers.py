@@ -100,7 +100,9 @@ def step_cost(rounds: int) -> None:
 
 
 def funnel_pays(rounds: int) -> None:
-    print("\nlog-density pass (no gradients), 4096 rows x 64 dimensions, 4 RK4 steps, by dimensions that enter the flow")
+    print(
+        "\nlog-density pass (no gradients), 4096 rows x 64 dimensions, 4 RK4 steps, by dimensions that enter the flow"
+    )
     field = Field(64, generator=torch.Generator().manual_seed(0))
     torch.nn.init.normal_(field.W3, 0, 0.1)
     z = torch.randn(4096, 64)

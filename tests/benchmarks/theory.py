@@ -34,7 +34,9 @@ def run(job: tuple[str, str, int, bool, dict]) -> str:
         held_out, train = made.x[result.held_out].double(), made.x[result.train].double()
         exact = torch.distributions.MultivariateNormal(train.mean(0), torch.cov(train.T, correction=0))
         difference = result.nll + float(exact.log_prob(held_out).mean())
-        line += f"nll {result.nll:.3f}, exact Gaussian's {result.nll - difference:.3f}, difference {difference:+.4f} nats"
+        line += (
+            f"nll {result.nll:.3f}, exact Gaussian's {result.nll - difference:.3f}, difference {difference:+.4f} nats"
+        )
     return line
 
 
