@@ -67,17 +67,18 @@ class Exits(nn.Module):
     @torch.no_grad()
     def clamp_(self, may_open: Tensor) -> None:
         """Bring ``tau`` back into its range; gates stay at 0 where ``may_open`` (M,) bool does not hold."""
-        highest = torch.where(may_open, self.open_depth, self.shut_depth)
+        highest = torch.where(may_open.to(self.tau.device), self.open_depth, self.shut_depth)
         self.tau.copy_(torch.minimum(self.tau, highest).clamp_min(-self.width / 2))
 
     @torch.no_grad()
     def set_open(self, is_open: Tensor) -> None:
         """Set gates to 1 where ``is_open`` (M,) bool holds and to exactly 0 elsewhere (exit at ``shut_depth``)."""
-        self.tau.copy_(torch.where(is_open, self.open_depth, self.shut_depth))
+        self.tau.copy_(torch.where(is_open.to(self.tau.device), self.open_depth, self.shut_depth))
 
     @torch.no_grad()
     def narrow_(self, is_open: Tensor) -> None:
         """Hold gates at 1 where ``is_open`` (M,) holds and at 0 elsewhere, leaving the depth of each exit free."""
+        is_open = is_open.to(self.tau.device)
         self.tau.copy_(torch.where(is_open, self.open_depth, self.tau.clamp(-self.width / 2, self.shut_depth)))
 
     @torch.no_grad()

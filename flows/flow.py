@@ -13,6 +13,8 @@ from flows.front import Front
 from flows.inputs import as_rows
 from flows.solver import Solution, dopri5, invert_rk4, rk4
 
+_CHUNK = 8192
+
 
 class FunnelFlow(nn.Module):
     r"""A continuous normalizing flow that narrows with depth.
@@ -122,9 +124,9 @@ class FunnelFlow(nn.Module):
         return self.call_and_ladj(x)[0]
 
     def call_and_ladj(self, x: object, method: str = "rk4", steps: int | None = None) -> tuple[Tensor, Tensor]:
-        """z (B, M) and log |det dz/dx| (B,) on the directions above the noise floor."""
-        solution = self.solve(self.front(self._rows(x)), method, steps)
-        return solution.z, solution.ladj + self.front.ladj
+        """z (B, M) and log |det dz/dx| (B,) on the directions above the noise floor; in chunks of rows, so memory is flat."""
+        solutions = [self.solve(chunk, method, steps) for chunk in self.front(self._rows(x)).split(_CHUNK)]
+        return torch.cat([s.z for s in solutions]), torch.cat([s.ladj for s in solutions]) + self.front.ladj
 
     def inverse(self, z: Tensor) -> Tensor:
         """x (B, D) of z (B, M): inverts the discretised map, to 1e-6 in whitened units (1e-9 in float64).

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class ColumnWarning(UserWarning):
-    """Columns were set aside or jittered; the message names them."""
+    """Columns were set aside; the message names them."""
 
 
 class Front(nn.Module):

@@ -2,7 +2,7 @@
 
 One stage is two matrix products per hidden layer and nothing else: tanh(a) = 2 sigmoid(2a) - 1 lets every scale and shift
 move into the weights (:func:`fold`), once per pass; divergences and all weight gradients are formed for all
-stages together. The plain version, :meth:`flows.field.Field.forward` under autograd, is the oracle (tests/test_fused.py).
+stages together. The plain version, :meth:`flows.field.Field.forward` under autograd, is the oracle (tests/test_field.py).
 
 Shapes: T = 2 steps + 1 depths, S = 4 steps stages, B rows, M dimensions, H hidden units.
 """

@@ -272,3 +272,11 @@ def test_docstring_example(untouched_rng):
     with untouched_rng():
         result = doctest.testmod(importlib.import_module("flows.flow"))
     assert result.attempted >= 3 and result.failed == 0
+
+
+def test_many_rows_go_through_in_chunks(make_flow, monkeypatch):
+    flow = make_flow(2)
+    x = torch.randn(10, 2, dtype=torch.float64)
+    whole = flow.call_and_ladj(x)
+    monkeypatch.setattr("flows.flow._CHUNK", 3)
+    torch.testing.assert_close(flow.call_and_ladj(x), whole, rtol=1e-12, atol=1e-12)

@@ -47,7 +47,16 @@ class Checkpoint(Callback):
         if trainer.global_step % self.every == 0:
             self.save(trainer)
 
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.save(trainer)
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        self._release()
+
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self._release()
+
+    def _release(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

@@ -15,7 +15,8 @@ Find what is left of a neural net's activations when the noise is gone.
 verbs:
 {verbs}
 
-'unknot VERB --help' says more. Start with: unknot fit -c digits"""
+'unknot VERB --help' says more. Start with: unknot fit -c digits
+UNKNOT_TRACEBACK=1 shows where an error came from."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """The verbs: the one place that puts training and analysis together."""
 
+import logging
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 from training.presets import preset_names, resolve_argv
@@ -19,32 +19,40 @@ def fit(argv: list[str]) -> int:
     from training.console import Console
     from training.data import read_data
     from training.fitting import prepare, run
+    from training.memory import keep_freed_memory
+    from training.nulls import check
     from training.run_folder import RunFolder
 
-    if options.threads:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("training").setLevel(logging.INFO)
+    keep_freed_memory()
+    if options.threads > 0:
         torch.set_num_threads(options.threads)
+    check(options.null_worth)
     folder = RunFolder.open(options.resume) if options.resume else RunFolder.create(options.out, options.name)
-    with nullcontext() if options.resume else folder.discarded_on_error():
+    with folder.discarded_on_error():
         activations = read_data(options.data, options.seed)
         print(f"data: {activations.name}, {len(activations.x)} rows x {activations.x.shape[1]} columns", flush=True)
         prepared = prepare(activations, options.model, options.path, options.seed)
         folder.config.write_text(options.text, encoding="utf8")
-    console = Console(prepared.offset, sys.stdout)
-    result = run(
-        prepared,
-        options.model,
-        options.path,
-        options.seed,
-        options.null_worth,
-        callbacks=[console, Checkpoint(folder.checkpoint)],
-        resume=folder.checkpoint if options.resume else None,
-        accelerator=options.accelerator,
-    )
+        console = Console(prepared.offset, sys.stdout)
+        result = run(
+            prepared,
+            options.model,
+            options.path,
+            options.seed,
+            options.null_worth,
+            callbacks=[console, Checkpoint(folder.checkpoint)],
+            resume=folder.checkpoint if options.resume else None,
+            accelerator=options.accelerator,
+        )
     folder.write(result, activations, console.history, options.seed)
-    lines = [result.verdict(), *_classes(result, activations), *(f"note: {note}" for note in result.notes)]
-    (folder.path / "verdict.txt").write_text("\n".join(lines) + "\n", encoding="utf8")
+    lines = [result.verdict(), *(f"note: {note}" for note in result.notes)]
     print(f"run: {folder.path}")
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
+    lines += _classes(result, activations)
+    print("\n".join(lines[1 + len(result.notes) :]))
+    (folder.path / "verdict.txt").write_text("\n".join(lines) + "\n", encoding="utf8")
     return 0
 
 

@@ -35,18 +35,25 @@ class Console(Callback):
         if trainer.global_step % self.every and not changed:
             return
         row = {"step": trainer.global_step, **latest, "nll": latest["nll"] + self.offset}
-        row |= {"k": course.flow.structure_dim, "width": course.flow.width(1.0), "evaluations": self.evaluations}
+        row["evaluations"] = self.evaluations
         self.history.append(row)
         if changed:
             self._line(row, end="\n")
         elif self.live:
             self._line(row, end="")
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on from."""
+        return {"history": self.history, "evaluations": self.evaluations}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history, self.evaluations = list(state["history"]), state["evaluations"]
+
     def _line(self, row: dict[str, Any], end: str) -> None:
         seconds = time.monotonic() - self.started
         line = (
             f"{seconds:6.0f} s  step {row['step']:5d}  {row['stage']:8}  lambda {row['lam']:7.3f}  k {row['k']:3d}  "
-            f"width {row['width']:6.2f}  nll {row['nll']:9.3f} nats  kinetic {row['kinetic']:6.3f}  "
+            f"mean width {row['width']:6.2f}  nll {row['nll']:9.3f} nats  kinetic {row['kinetic']:6.3f}  "
             f"field evaluations {row['evaluations']:,}"
         )
         self.stream.write(f"\r{line}{end}" if self.live else f"{line}{end}")

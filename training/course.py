@@ -9,7 +9,6 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +35,7 @@ class Progress:
         debiased: for every k done, held-out rows' J and nll (n, 2) and the flow's state.
         gains: running mean of D (M,) while exits move.
         prices: D of each dimension when it left, in nats; nan while it has not.
+    departures: dimensions in the order in which they left.
     is_open: (M,) bool, dimensions that may be open.
         chosen: k, once chosen.
     final: as a row block of ``debiased``, for the flow after it has narrowed.
@@ -51,6 +51,7 @@ class Progress:
     debiased: dict[int, dict] = field(default_factory=dict)
     gains: Tensor = field(default_factory=lambda: torch.zeros(0))
     prices: Tensor = field(default_factory=lambda: torch.zeros(0))
+    departures: list[int] = field(default_factory=list)
     is_open: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     chosen: int = -1
     final: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
@@ -134,7 +135,9 @@ class Course:
         if stage not in ("debias", "narrow"):
             return path.lr, path.exit_lr
         cosine = 0.5 * (1 + math.cos(math.pi * (step - self.progress.began) / self._length()))
-        return (path.debias_lr if stage == "debias" else path.lr) * cosine, path.exit_lr * cosine
+        if stage == "debias":
+            return path.debias_lr * cosine, 0.0
+        return path.lr * cosine, 3 / path.narrow  # an exit can cross the whole depth while it may move
 
     def terms(self, batch: Tensor, step: int) -> Terms:
         """The loss of ``batch`` (whitened rows) at ``step``; gate draws are a function of (seed, step)."""
@@ -202,12 +205,12 @@ class Course:
         self.progress.stage = "screen"
 
     def _after_screen(self) -> None:
-        is_open = self.flow.gates > 0
+        is_open = self._open_now()
         self._note(f"screen at lambda {self.path.screen_lam}: {int(is_open.sum())} of {len(is_open)} dimensions stay")
         self._refit_or_ramp(self._reopened(is_open, self.path.screen_lam))
 
     def _after_resettle(self) -> None:
-        is_open = self.flow.gates > 0
+        is_open = self._open_now()
         reopened = self._reopened(is_open, self.path.screen_lam) if self.progress.rounds < self.path.rounds else is_open
         if bool((reopened == is_open).all()):
             self._enter_ramp()
@@ -274,7 +277,7 @@ class Course:
         k = progress.queue.pop(0)
         progress.debiased[k] = {
             "rows": self.evaluate(),
-            "is_open": self.flow.gates > 0,
+            "is_open": self._open_now(),
             "flow": copy.deepcopy(self.flow.state_dict()),
         }
         if progress.queue:
@@ -283,14 +286,18 @@ class Course:
             self._after_choice()
 
     def _after_choice(self) -> None:
+        """Debias once more with the dimensions that the reopening test adds, if that is a k not seen yet; else narrow."""
         progress = self.progress
         progress.chosen = self.choice().structure_dim
         self._load(progress.debiased[progress.chosen])
-        is_open = self.flow.gates > 0
-        reopened = self._reopened(is_open, self.null_worth)
-        k = int(reopened.sum())
+        gains = self._reopening_gains()
+        again = gains > self.null_worth
+        k = progress.chosen + int(again.sum())
         if k not in progress.debiased:
-            self.flow.exits.set_open(reopened)
+            self._note_opened(gains, again)
+            is_open = self._open_now() | again
+            self.flow.exits.set_open(is_open)
+            self._refit(is_open)
             progress.snapshots[k] = self._state()
             progress.queue = [k]
             return
@@ -317,30 +324,43 @@ class Course:
 
     # pieces
 
+    def _open_now(self) -> Tensor:
+        """Which gates are above 0: (M,) bool on the CPU."""
+        return (self.flow.gates > 0).cpu()
+
     def _set_open(self, is_open: Tensor) -> None:
         self.flow.exits.set_open(is_open)
         self.progress.is_open = is_open.clone()
         self.progress.prices[is_open] = torch.nan
+        self.progress.departures = [i for i in self.progress.departures if not is_open[i]]
 
     def _refit(self, is_open: Tensor) -> None:
         refit_mixture(self.flow, latent_sample(self.flow, self.white, self.seed, self.steps), is_open, self.seed)
+
+    def _reopening_gains(self) -> Tensor:
+        z = latent_sample(self.flow, self.white, self.seed + 1, self.steps)
+        return reopening_gains(self.flow, z, self._open_now(), self.seed)
 
     def _reopened(self, is_open: Tensor, threshold: float) -> Tensor:
         """``is_open`` with the shut dimensions added whose structure would be worth more than ``threshold`` nats."""
         z = latent_sample(self.flow, self.white, self.seed + 1, self.steps)
         gains = reopening_gains(self.flow, z, is_open, self.seed)
         again = gains > threshold
+        self._note_opened(gains, again)
+        return is_open | again
+
+    def _note_opened(self, gains: Tensor, again: Tensor) -> None:
         if bool(again.any()):
             self._note(f"opened {again.nonzero().squeeze(1).tolist()} at {gains[again].max():.3f} nats")
-        return is_open | again
 
     def _watch_exits(self) -> None:
         """A dimension that has left stays out until a reopening test; its price is what it explained when it left."""
         progress = self.progress
         self.flow.exits.clamp_(progress.is_open)
-        left = progress.is_open & (self.flow.gates == 0)
+        left = progress.is_open & ~self._open_now()
         if bool(left.any()):
             progress.prices[left] = progress.gains[left]
+            progress.departures += left.nonzero().squeeze(1).tolist()
             progress.is_open = progress.is_open & ~left
             self._snapshot()
 
@@ -350,16 +370,15 @@ class Course:
             self.progress.snapshots[k] = self._state()
 
     def _state(self) -> dict:
-        return {"is_open": self.flow.gates > 0, "flow": copy.deepcopy(self.flow.state_dict())}
+        return {"is_open": self._open_now(), "flow": copy.deepcopy(self.flow.state_dict())}
 
     @torch.no_grad()
     def evaluate(self, steps: int | None = None, most_rows: int | None = None) -> Tensor:
         """Held-out rows' NLL + kappa * kinetic energy and NLL (n, 2), in nats, whitened units."""
         chunks = []
+        device = self.flow.exits.tau
         for rows in self.held_out[:most_rows].split(512):
-            solution = self.flow.solve(
-                rows.to(self.flow.exits.tau) @ self.flow.front.rotation.T, steps=steps or self.steps
-            )
+            solution = self.flow.solve(rows.to(device) @ self.flow.front.rotation.T, steps=steps or self.steps)
             nll = -(self.flow.base.log_prob(solution.z, self.flow.gates) + solution.ladj)
             chunks.append(torch.stack([nll + self.model.kappa * solution.kinetic, nll], dim=1))
         return torch.cat(chunks).cpu()
@@ -372,9 +391,12 @@ class Course:
 
     @torch.no_grad()
     def _order(self) -> None:
-        """Structure first by falling price; a dimension that never left is dearest."""
-        price = torch.nan_to_num(self.progress.prices, nan=np.inf)
-        self.flow.order.copy_(torch.argsort(price, descending=True, stable=True))
+        """Dearest first: those that never left, then the last to leave first; one opened only after the ramp comes last."""
+        departures = self.progress.departures
+        never = [i for i in range(self.flow.front.dims) if i not in departures]
+        stayed = [i for i in never if bool(self.progress.is_open[i])]
+        late = [i for i in never if not bool(self.progress.is_open[i])]
+        self.flow.order.copy_(torch.tensor([*stayed, *reversed(departures), *late]))
 
     def _note(self, text: str) -> None:
         self.progress.notes.append(text)

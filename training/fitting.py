@@ -17,11 +17,12 @@ from flows.inputs import as_rows
 from training.activations import Activations
 from training.batches import WhiteRows
 from training.course import Course
-from training.memory import keep_freed_memory
 from training.module import FunnelModule
-from training.nulls import Null, find_null
+from training.nulls import Null, check, find_null
 from training.selection import Vertex
 from training.settings import ModelSettings, PathSettings, split_settings
+
+FEWEST_ROWS = 100
 
 
 @dataclass
@@ -29,10 +30,10 @@ class FitResult:
     """A trained flow and what the path says of it. k = 0 is a legal answer: nothing but noise at this regularity.
 
     Attributes:
-        flow: the debiased flow at k.
+        flow: the debiased and narrowed flow at k.
         path: structured array, one row per grid point: step, stage, lam (nats), k, nll (held-out nats per row in
             original units), gates (M,).
-        prices: (M,) nats at which each dimension left, nan where it never entered the ramp or never left.
+        prices: (M,) nats that each dimension explained when it left, nan where it was never opened or never left.
         worth, worth_se: (k,) nats per structure dimension in the flow's order, with paired standard errors;
             dimensions that leave together share one.
         hull: vertices of the lower convex hull of k -> J_k.
@@ -72,15 +73,14 @@ class FitResult:
         return self.null.threshold
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for result.json; infinities as None."""
-        hull = [{k: (None if v == np.inf else v) for k, v in asdict(vertex).items()} for vertex in self.hull]
-        return {
+        """Plain data for result.json; what is not finite as None."""
+        record = {
             "structure_dim": self.structure_dim,
             "confidence": self.confidence,
-            "prices": [None if np.isnan(p) else float(p) for p in self.prices],
+            "prices": self.prices.tolist(),
             "worth": self.worth.tolist(),
             "worth_se": self.worth_se.tolist(),
-            "hull": hull,
+            "hull": [asdict(vertex) for vertex in self.hull],
             "J": {str(k): v for k, v in self.J.items()},
             "null": asdict(self.null),
             "nll": self.nll,
@@ -88,6 +88,7 @@ class FitResult:
             "steps": self.steps,
             "notes": self.notes,
         }
+        return _finite(record)
 
     def verdict(self) -> str:
         """The answer in plain lines."""
@@ -106,6 +107,14 @@ class FitResult:
 
     def __repr__(self) -> str:
         return f"FitResult(structure_dim={self.structure_dim}, confidence={self.confidence:.2f}, nll={self.nll:.3f})"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def fit(
@@ -140,9 +149,11 @@ def fit(
         2
     """
     model, path = split_settings({"kappa": kappa, **settings})
+    check(null_worth)
     if not isinstance(x, Activations):
-        sources = None if groups is None else torch.as_tensor(groups)
-        x = Activations(as_rows(x), sources=sources)
+        x = Activations(as_rows(x).cpu(), sources=groups)  # type: ignore[arg-type]
+    elif groups is not None:
+        raise ValueError("groups= goes with plain rows; these Activations have sources of their own: set those instead")
     return run(prepare(x, model, path, seed), model, path, seed, null_worth)
 
 
@@ -160,8 +171,15 @@ class Prepared:
 
 def prepare(activations: Activations, model: ModelSettings, path: PathSettings, seed: int) -> Prepared:
     """Split by source, fit the front to the training rows, whiten; columns full of exact ties get jitter at the floor."""
-    train, held_out = activations.split(path.held_out, seed)
     x = activations.x
+    if len(x) < FEWEST_ROWS:
+        raise ValueError(
+            f"too few rows: got {len(x)}, expected at least {FEWEST_ROWS}, better 100 for each column; add rows"
+        )
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed must lie in [0, 2**31), got {seed}")
+    train, held_out = activations.split(path.held_out, seed)
+    held_out = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(seed))]
     flow = FunnelFlow.from_rows(
         x[train],
         noise_floor=model.noise_floor,
@@ -215,7 +233,6 @@ def run(
     **trainer_settings: Any,
 ) -> FitResult:
     """Train ``prepared`` along its staged path with one Lightning ``Trainer.fit`` and collect the result."""
-    keep_freed_memory()
     threshold = find_null(len(prepared.train), prepared.flow.front.dims, model, path, null_worth)
     module = FunnelModule(prepared.flow, prepared.data, model, path, threshold.threshold, seed)
     trainer = quiet_trainer(callbacks, **trainer_settings)
@@ -242,9 +259,9 @@ def quiet_trainer(callbacks: Sequence[Callback] = (), **settings: Any) -> Traine
     return Trainer(max_epochs=1, callbacks=list(callbacks), **{**defaults, **settings})
 
 
-def _revived(config: dict[str, Any], state: dict[str, Tensor]) -> FunnelFlow:
-    flow = FunnelFlow(**config).eval().requires_grad_(False)
-    flow.load_state_dict(state)
+def _revived(like: FunnelFlow, state: dict[str, Tensor]) -> FunnelFlow:
+    flow = FunnelFlow(**like.config).to(like.exits.tau.dtype).eval().requires_grad_(False)  # type: ignore[arg-type]
+    flow.load_state_dict({**state, "order": like.order})
     return flow
 
 
@@ -277,5 +294,5 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         train=prepared.train.numpy(),
         steps=steps,
         notes=[*prepared.notes, *progress.notes],
-        snapshots={k: _revived(flow.config, v["flow"]) for k, v in sorted(progress.debiased.items())},
+        snapshots={k: _revived(flow, v["flow"]) for k, v in sorted(progress.debiased.items())},
     )

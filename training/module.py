@@ -60,6 +60,8 @@ class FunnelModule(LightningModule):
             "steps": course.steps,
             "nll": float(terms.nll),
             "kinetic": float(terms.kinetic),
+            "k": self.flow.structure_dim,
+            "width": sum(self.flow.width(t / 4) for t in range(5)) / 5,
         }
         if course.advance(step + 1):
             optimizer.optimizer.state.clear()

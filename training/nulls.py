@@ -51,12 +51,9 @@ def find_null(rows: int, dims: int, model: ModelSettings, path: PathSettings, nu
     Raises:
         ValueError: another word, or a number that is not positive.
     """
+    check(null)
     if not isinstance(null, str):
-        if not null > 0:
-            raise ValueError(f"null_worth must be a positive number of nats, 'auto' or 'run', got {null!r}")
         return Null(float(null), float("nan"), "given", rows, dims)
-    if null not in ("auto", "run"):
-        raise ValueError(f"null_worth must be a positive number of nats, 'auto' or 'run', got {null!r}")
     key = fingerprint(model, path)
     for source, file in (("table", _TABLE), ("cache", cache_file())) if null == "auto" else ():
         cell = _nearest(_read(file), key, rows, dims)
@@ -64,8 +61,18 @@ def find_null(rows: int, dims: int, model: ModelSettings, path: PathSettings, nu
             return _null(cell, path, source)
     _log.info("no null table for %d rows x %d dimensions at these settings: running %d null fits", rows, dims, RUNS)
     cell = {"settings": key, "rows": rows, "dims": dims, "worths": measure(rows, dims, model, path)}
+    _log.info(
+        "largest worth per run: %s nats; cached in %s", ", ".join(f"{w:.4f}" for w in cell["worths"]), cache_file()
+    )
     _add_to_cache(cell)
     return _null(cell, path, "run")
+
+
+def check(null: str | float) -> None:
+    """Raise ValueError unless ``null`` is "auto", "run" or a positive finite number of nats."""
+    if null in ("auto", "run") or (not isinstance(null, str) and 0 < null < float("inf")):
+        return
+    raise ValueError(f"null_worth must be a positive number of nats, 'auto' or 'run', got {null!r}")
 
 
 def measure(rows: int, dims: int, model: ModelSettings, path: PathSettings, runs: int = RUNS) -> list[float]:
@@ -80,13 +87,13 @@ def measure(rows: int, dims: int, model: ModelSettings, path: PathSettings, runs
         x = torch.randn(round(rows / (1 - path.held_out)), dims, generator=generator)
         result = run(prepare(Activations(x), model, everything, seed), model, everything, seed, path.screen_lam)
         base = result.J[0]
-        worths.append(max((base - J) / k for k, J in result.J.items() if k))
+        worths.append(max(((base - J) / k for k, J in result.J.items() if k), default=0.0))
     return worths
 
 
 def fingerprint(model: ModelSettings, path: PathSettings) -> str:
     """Identifies the settings that a null depends on."""
-    settings = {"model": asdict(model), "path": asdict(replace(path, narrow=0))}
+    settings = {"model": asdict(replace(model, columns="set-aside")), "path": asdict(replace(path, narrow=0))}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 

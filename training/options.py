@@ -53,6 +53,9 @@ class FitOptions:
     text: str
 
 
+_FIXED = ("seed", "data", "model", "path")
+
+
 def fit_options(argv: list[str]) -> FitOptions:
     """Parse flags and YAML (later ones win).
 
@@ -86,7 +89,14 @@ def fit_options(argv: list[str]) -> FitOptions:
             own = Path(parsed.resume) / "config.yaml"
             if not own.is_file():
                 raise ValueError(f"cannot resume {parsed.resume}: no config.yaml there; name the folder of a run")
+            first = parser.parse_args(["--config", str(own)])
             parsed = parser.parse_args(["--config", str(own), *argv])
+            changed = [n for n in _FIXED if parsed[n] != first[n]]
+            if changed:
+                raise ValueError(
+                    f"a resumed run keeps its {', '.join(_FIXED)}; {' and '.join(changed)} would change: "
+                    "start a new run with unknot fit -c RUN/config.yaml and the new flags"
+                )
         settings = parser.instantiate(parsed)
         for place in ("config", "out", "resume"):  # where a run lies is no part of what it is
             parsed[place] = None

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -69,11 +70,12 @@ class RunFolder:
 
     @contextmanager
     def discarded_on_error(self) -> Iterator[None]:
-        """Remove the folder if data or settings turn out unusable."""
+        """Remove the folder if something fails before there is a checkpoint to go on from."""
         try:
             yield
         except BaseException:
-            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.checkpoint.exists():
+                shutil.rmtree(self.path, ignore_errors=True)
             raise
 
     @property
@@ -87,11 +89,11 @@ class RunFolder:
 
         result.flow.save(self.path)
         self._write_path(result)
-        self._write_data(result, activations)
+        self._write_data(result, activations, seed)
         for k, flow in result.snapshots.items():
             flow.save(self.path / "snapshots" / f"k{k}")
         record = {**result.to_dict(), "seed": seed, "data": activations.name, "versions": _versions()}
-        (self.path / "result.json").write_text(json.dumps(record, indent=1), encoding="utf8")
+        (self.path / "result.json").write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf8")
         (self.path / "history.json").write_text(json.dumps(history), encoding="utf8")
         rows = torch.from_numpy(result.held_out)
         s, n = result.flow.split(result.flow.transform(activations.x[rows]))
@@ -106,9 +108,9 @@ class RunFolder:
                 step, stage, lam, k, nll, gates = row.tolist()
                 writer.writerow([step, stage, lam, k, nll, *gates])
 
-    def _write_data(self, result: FitResult, activations: Activations) -> None:
+    def _write_data(self, result: FitResult, activations: Activations, seed: int) -> None:
         tensors = {}
-        for side, rows in (("held_out", result.held_out), ("train", result.train[:_MOST_TRAINING_ROWS])):
+        for side, rows in (("held_out", result.held_out), ("train", _some(result.train, seed))):
             index = torch.from_numpy(rows)
             tensors[f"{side}.rows"] = index
             tensors[f"{side}.x"] = activations.x[index].contiguous()
@@ -117,6 +119,13 @@ class RunFolder:
             if activations.sources is not None:
                 tensors[f"{side}.sources"] = activations.sources[index]
         save_file(tensors, self.path / "data.safetensors", metadata={"name": activations.name})
+
+
+def _some(rows: np.ndarray, seed: int) -> np.ndarray:
+    """At most 20 000 of the rows, drawn by ``seed``, in their order."""
+    if len(rows) <= _MOST_TRAINING_ROWS:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, _MOST_TRAINING_ROWS, replace=False))
 
 
 def _versions() -> dict[str, str]:

@@ -32,8 +32,13 @@ class ModelSettings:
     columns: str = "set-aside"
 
     def __post_init__(self) -> None:
+        _typed(self)
         _positive(self, "hidden", "components", "steps", "early_steps")
-        _not_negative(self, "kappa", "rho", "noise_floor")
+        _not_negative(self, "kappa", "rho")
+        if not 0 < self.noise_floor < 1:
+            raise ValueError(f"noise_floor must lie in (0, 1), got {self.noise_floor}; 0.001 is the default")
+        if not 0.1 <= self.exit_width <= 1:
+            raise ValueError(f"exit_width must lie in [0.1, 1], got {self.exit_width}; 0.25 is the default")
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,9 @@ class PathSettings:
     held_out: float = 0.15
 
     def __post_init__(self) -> None:
-        _positive(
-            self, "settle", "screen", "screen_lam", "points_per_decade", "steps_per_point", "debias", "debias_empty"
-        )
-        _positive(self, "rounds", "batch", "lr", "exit_lr", "debias_lr", "clip", "largest_lam")
+        _typed(self)
+        _positive(self, "settle", "screen", "screen_lam", "points_per_decade", "steps_per_point", "debias")
+        _positive(self, "debias_empty", "rounds", "batch", "lr", "exit_lr", "debias_lr", "clip", "largest_lam")
         _not_negative(self, "narrow")
         if self.most_supports < 2:
             raise ValueError(f"path.most_supports must be at least 2, got {self.most_supports}; 8 is the default")
@@ -106,6 +110,16 @@ def split_settings(settings: dict[str, object]) -> tuple[ModelSettings, PathSett
     model = {name: value for name, value in settings.items() if name in model_names}
     path = {name: value for name, value in settings.items() if name in path_names}
     return replace(ModelSettings(), **model), replace(PathSettings(), **path)  # type: ignore[arg-type]
+
+
+def _typed(record: object) -> None:
+    wanted = {int: "a whole number", float: "a number", str: "a word"}
+    for f in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, f.name)
+        kinds = (int, float) if f.type is float else (f.type,)
+        if isinstance(value, bool) or not isinstance(value, kinds):  # type: ignore[arg-type]
+            kind = wanted[f.type]  # type: ignore[index]
+            raise TypeError(f"{f.name} must be {kind}, got {value!r}; {getattr(type(record), f.name)!r} is the default")
 
 
 def _positive(record: object, *names: str) -> None:

@@ -39,12 +39,12 @@ def refit_mixture(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> No
     """Start the base anew by k-means on the open dimensions (M,) of latent rows z (n, M); shut ones get N(0, 1)."""
     from sklearn.cluster import KMeans
 
-    components = min(flow.base.components, len(z))
+    components, is_open = min(flow.base.components, len(z)), is_open.to(z.device)
     points = z[:4000, is_open].double().cpu().numpy()
     labels = torch.from_numpy(KMeans(components, n_init=1, random_state=seed).fit_predict(points)).long()
     member = one_hot(labels, flow.base.components).to(z)
     weights, means, scales = _weighted_components(member, z[:4000])
-    means[:, ~is_open], scales[:, ~is_open] = 0, 1
+    means[:, ~is_open], scales[:, ~is_open] = 0.0, 1.0
     flow.base.set_components(weights, means, scales.clamp_min(0.1))
 
 
@@ -57,7 +57,7 @@ def reopening_gains(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> 
     """
     from sklearn.cluster import KMeans
 
-    half = len(z) // 2
+    half, is_open = len(z) // 2, is_open.to(z.device)
     gains = z.new_full((z.shape[1],), -np.inf)
     log_noise = -0.5 * z.square()
     posterior = flow.base.component_log_probs(z, is_open.to(z).expand_as(z)).softmax(1)
@@ -73,7 +73,7 @@ def reopening_gains(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> 
         deviation = (z[half:, i : i + 1] - means[:, 0]) / scales[:, 0]
         log_open = torch.logsumexp(log_weights - 0.5 * deviation.square() - scales[:, 0].log(), dim=1)
         gains[i] = (log_open - log_noise[half:, i]).mean()
-    return gains
+    return gains.cpu()
 
 
 def _weighted_components(member: Tensor, z: Tensor, prior_rows: float = 4.0) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,10 +19,12 @@ def one_cell(shape: tuple[int, int]) -> dict:
     """The table's entry for (rows, dims)."""
     import torch
 
+    from training.memory import keep_freed_memory
     from training.nulls import fingerprint, measure
     from training.settings import ModelSettings, PathSettings
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     model, path = ModelSettings(), PathSettings()
     started = time.perf_counter()
     worths = [round(w, 5) for w in measure(*shape, model, path)]

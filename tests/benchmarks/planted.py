@@ -28,8 +28,10 @@ def one_run(job: tuple[str, int, int, int, str | float, dict]) -> dict:
     from baselines import ica_count, pca_elbow
 
     import training
+    from training.memory import keep_freed_memory
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     made = training.planted(name, rows, noise_dims, seed)
     started = time.perf_counter()
     result = training.fit(made.x, seed=seed, null_worth=null, **settings)

@@ -21,8 +21,10 @@ def run(job: tuple[str, str, int, bool, dict]) -> str:
     import torch
 
     import training
+    from training.memory import keep_freed_memory
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     made = training.planted(name, noise_dims=noise_dims, diffeo=diffeo)
     result = training.fit(made.x, null_worth=0.03, **settings)
     structure = result.flow.structure.numpy()
