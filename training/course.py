@@ -82,7 +82,9 @@ class Course:
         self.progress = Progress()
 
     def start(self) -> None:
-        """FastICA's rotation, then the axes that are not Gaussian by themselves are opened; called once, not on resume.
+        """FastICA's rotation, then the axes are opened that are not Gaussian, by themselves or given the others opened so far.
+
+        Called once, not on resume.
 
         With every gate open the mixture would spend its components on noise, and the flow, finding no density that
         fits the structure, would send the structure to noise before the screen.
@@ -90,7 +92,12 @@ class Course:
         dims = self.flow.front.dims
         self.flow.front.set_rotation(ica_rotation(self.white, self.seed))
         self.progress.gains, self.progress.prices = torch.zeros(dims), torch.full((dims,), torch.nan)
-        is_open = self._reopened(torch.zeros(dims, dtype=torch.bool), self.path.screen_lam)
+        is_open = torch.zeros(dims, dtype=torch.bool)
+        for _ in range(1 + self.path.rounds):  # first each axis by itself, then given those that are open
+            wider = self._reopened(is_open, self.path.screen_lam)
+            if bool((wider == is_open).all()):
+                break
+            is_open = wider
         if not bool(is_open.any()):
             is_open = ~is_open
         self._set_open(is_open)

@@ -2,7 +2,6 @@
 
 import warnings
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -52,28 +51,26 @@ def refit_mixture(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> No
 def reopening_gains(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> Tensor:
     """For every shut dimension the nats (M,) it would gain if opened; minus infinity where it is open.
 
-    Half of the rows z (n, M) fit one Gaussian per base component to the dimension, given the component's posterior
-    from the open dimensions (k-means on the dimension itself where none is open); the other half measures.
+    Half of the rows z (n, M) fit k-means components to the open dimensions and the shut one together; on the other half
+    the gain is the mean of log p(z_i | open dimensions) - log N(z_i; 0, 1). Components of the open dimensions alone would
+    not do: given a point of a torus' shadow its height has two values, and one Gaussian per component sees neither.
     """
     from sklearn.cluster import KMeans
 
-    half, is_open = len(z) // 2, is_open.to(z.device)
-    gains = z.new_full((z.shape[1],), -np.inf)
-    log_noise = -0.5 * z.square()
-    posterior = flow.base.component_log_probs(z, is_open.to(z).expand_as(z)).softmax(1)
+    half, kept = len(z) // 2, is_open.nonzero().squeeze(1).tolist()
+    components = flow.base.components if kept else _MARGINAL_COMPONENTS
+    gains = torch.full((z.shape[1],), -torch.inf)
     for i in torch.nonzero(~is_open).squeeze(1).tolist():
-        column = z[:half, i : i + 1]
-        if not is_open.any():
-            labels = KMeans(_MARGINAL_COMPONENTS, n_init=1, random_state=seed).fit_predict(column.double().cpu())
-            weights, means, scales = _weighted_components(one_hot(torch.from_numpy(labels).long()).to(z), column)
-            log_weights = weights.log()
-        else:
-            _, means, scales = _weighted_components(posterior[:half], column)
-            log_weights = posterior[half:].clamp_min(1e-12).log()
-        deviation = (z[half:, i : i + 1] - means[:, 0]) / scales[:, 0]
-        log_open = torch.logsumexp(log_weights - 0.5 * deviation.square() - scales[:, 0].log(), dim=1)
-        gains[i] = (log_open - log_noise[half:, i]).mean()
-    return gains.cpu()
+        points = z[:, [*kept, i]]
+        kmeans = KMeans(components, n_init=1, max_iter=30, random_state=seed)
+        labels = torch.from_numpy(kmeans.fit_predict(points[:half].double().cpu().numpy())).long()
+        weights, means, scales = _weighted_components(one_hot(labels, components).to(z), points[:half])
+        deviations = (points[half:, None] - means) / scales
+        log_factors = -0.5 * deviations.square() - scales.log()
+        log_open = (weights.log() + log_factors[..., :-1].sum(2)).log_softmax(1)
+        log_shut = -0.5 * points[half:, -1].square()
+        gains[i] = (torch.logsumexp(log_open + log_factors[..., -1], dim=1) - log_shut).mean()
+    return gains
 
 
 def _weighted_components(member: Tensor, z: Tensor, prior_rows: float = 4.0) -> tuple[Tensor, Tensor, Tensor]:
