@@ -50,8 +50,9 @@ def fit(argv: list[str]) -> int:
     lines = [result.verdict(), *(f"note: {note}" for note in result.notes)]
     print(f"run: {folder.path}")
     print("\n".join(lines), flush=True)
-    lines += _classes(result, activations)
-    print("\n".join(lines[1 + len(result.notes) :]))
+    for line in _classes(result, activations):
+        print(line)
+        lines.append(line)
     (folder.path / "verdict.txt").write_text("\n".join(lines) + "\n", encoding="utf8")
     return 0
 

@@ -297,7 +297,7 @@ class Course:
         progress = self.progress
         progress.chosen = self.choice().structure_dim
         self._load(progress.debiased[progress.chosen])
-        gains = self._reopening_gains()
+        gains = self._reopening_gains(self._open_now())
         again = gains > self.null_worth
         k = progress.chosen + int(again.sum())
         if k not in progress.debiased:
@@ -344,14 +344,13 @@ class Course:
     def _refit(self, is_open: Tensor) -> None:
         refit_mixture(self.flow, latent_sample(self.flow, self.white, self.seed, self.steps), is_open, self.seed)
 
-    def _reopening_gains(self) -> Tensor:
+    def _reopening_gains(self, is_open: Tensor) -> Tensor:
         z = latent_sample(self.flow, self.white, self.seed + 1, self.steps)
-        return reopening_gains(self.flow, z, self._open_now(), self.seed)
+        return reopening_gains(self.flow, z, is_open, self.seed)
 
     def _reopened(self, is_open: Tensor, threshold: float) -> Tensor:
         """``is_open`` with the shut dimensions added whose structure would be worth more than ``threshold`` nats."""
-        z = latent_sample(self.flow, self.white, self.seed + 1, self.steps)
-        gains = reopening_gains(self.flow, z, is_open, self.seed)
+        gains = self._reopening_gains(is_open)
         again = gains > threshold
         self._note_opened(gains, again)
         return is_open | again

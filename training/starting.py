@@ -58,7 +58,7 @@ def reopening_gains(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> 
     from sklearn.cluster import KMeans
 
     half, kept = len(z) // 2, is_open.nonzero().squeeze(1).tolist()
-    components = flow.base.components if kept else _MARGINAL_COMPONENTS
+    components = min(half, flow.base.components if kept else _MARGINAL_COMPONENTS)
     gains = torch.full((z.shape[1],), -torch.inf)
     for i in torch.nonzero(~is_open).squeeze(1).tolist():
         points = z[:, [*kept, i]]
