@@ -11,7 +11,7 @@ from flows.exits import Exits
 from flows.field import Field
 from flows.front import Front
 from flows.inputs import as_rows
-from flows.solver import Solution, dopri5, invert_rk4, rk4
+from flows.solver import Solution, dopri5, invert_rk4, rk4, rk4_states
 
 _CHUNK = 8192
 
@@ -127,6 +127,11 @@ class FunnelFlow(nn.Module):
         """z (B, M) and log |det dz/dx| (B,) on the directions above the noise floor; in chunks of rows, so memory is flat."""
         solutions = [self.solve(chunk, method, steps) for chunk in self.front(self._rows(x)).split(_CHUNK)]
         return torch.cat([s.z for s in solutions]), torch.cat([s.ladj for s in solutions]) + self.front.ladj
+
+    @torch.no_grad()
+    def trajectory(self, x: object) -> Tensor:
+        """States (steps + 1, B, M) on the way from data to latent, at depths 0, 1/steps, ..., 1; whitened units."""
+        return rk4_states(self.field, self.exits, self.front(self._rows(x)), self.steps)
 
     def inverse(self, z: Tensor) -> Tensor:
         """x (B, D) of z (B, M): inverts the discretised map, to 1e-6 in whitened units (1e-9 in float64).

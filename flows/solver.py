@@ -68,6 +68,19 @@ def _mean_velocity(weights: Folded, n: int, z: Tensor, h: float) -> Tensor:
     return (k1 + 2 * (k2 + k3) + k4) / 6
 
 
+def rk4_states(field: Field, exits: Exits, z: Tensor, steps: int) -> Tensor:
+    """States (steps + 1, B, M) at the ends of the steps of :func:`rk4`, depth 0 first."""
+    weights, _, kept = _grid(field, exits, steps)
+    states = [z]
+    for n in range(steps):
+        if kept is None:
+            states.append(states[-1] + _mean_velocity(weights, n, states[-1], 1 / steps) / steps)
+        else:
+            inner = states[-1][:, kept]
+            states.append(states[-1].index_copy(1, kept, inner + _mean_velocity(weights, n, inner, 1 / steps) / steps))
+    return torch.stack(states)
+
+
 def invert_rk4(field: Field, exits: Exits, z: Tensor, steps: int, tolerance: float, most: int = 50) -> Tensor:
     """Invert the *discretised* map: a backward RK4 step as the guess, then the fixed point z <- z' - h psi(z).
 

@@ -25,7 +25,8 @@ SMALL = [
     "--path.steps_per_point=1",
     "--path.points_per_decade=4",
     "--path.debias=5",
-    "--path.debias_empty=5",
+    "--path.debias_rounds=2",
+    "--path.warm_up=2",
     "--path.narrow=4",
     "--path.rounds=1",
     "--null_worth=0.03",
@@ -36,7 +37,7 @@ def unknot(*argv, cwd=None):
     """Run the command line in a fresh process."""
     command = [sys.executable, "-m", "training.cli", *argv]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, timeout=300, env={**os.environ, "COLUMNS": "120"}
+        command, capture_output=True, text=True, cwd=cwd, timeout=1200, env={**os.environ, "COLUMNS": "120"}
     )
 
 
@@ -50,9 +51,12 @@ def finished(tmp_path_factory):
 
 def test_help_is_fast_and_imports_no_torch():
     code = "import sys; from training.cli import main; main(['--help']); assert 'torch' not in sys.modules"
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert time.perf_counter() - started < 2
+    seconds = []
+    for _ in range(3):  # a busy machine is not our slowness
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 2
 
 
 def test_a_run_leaves_everything_needed_to_read_it(finished):
@@ -116,7 +120,7 @@ def test_stopped_by_a_signal_and_resumed(finished, tmp_path):
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
     command = [sys.executable, "-c", script, "fit", *SMALL, "--out", "run"]
-    stopped = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    stopped = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=1200)
     assert stopped.returncode == 1
     assert f"{signal.SIGTERM.name} at step 12; go on with: unknot fit --resume run" in stopped.stderr
     resumed = unknot("fit", "--resume", "run", cwd=tmp_path)

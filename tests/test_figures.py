@@ -45,6 +45,7 @@ def result(request: pytest.FixtureRequest) -> SimpleNamespace:
         null_worth=0.03,
         structure_dim=k,
         confidence=0.5,
+        stability=0.9,
         train=np.arange(850),
         held_out=np.arange(150),
     )

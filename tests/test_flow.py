@@ -280,3 +280,16 @@ def test_many_rows_go_through_in_chunks(make_flow, monkeypatch):
     whole = flow.call_and_ladj(x)
     monkeypatch.setattr("flows.flow._CHUNK", 3)
     torch.testing.assert_close(flow.call_and_ladj(x), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("left", [(), (0, 3)], ids=["all", "two never enter"])
+def test_trajectory_runs_from_the_front_to_the_latent(make_flow, left):
+    flow = make_flow(4)
+    with torch.no_grad():
+        for i in left:
+            flow.exits.tau[i] = -flow.exits.width / 2
+    x = torch.randn(5, 4, dtype=flow.exits.tau.dtype)
+    states = flow.trajectory(x)
+    assert states.shape == (flow.steps + 1, 5, 4)
+    assert torch.allclose(states[0], flow.front(x)) and torch.allclose(states[-1], flow.transform(x), atol=1e-6)
+    assert not torch.allclose(states[1], states[2])

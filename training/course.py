@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,13 +33,14 @@ class Progress:
         path: one row per grid point of lambda: step, stage, lam, k, nll (held out, nats, whitened units), gates.
         snapshots: for every k met, its support and the flow's state when it was first met.
         queue: supports (by k) still to debias, the current one first.
+        debias_round: rounds done at the current support.
         debiased: for every k done, held-out rows' J and nll (n, 2) and the flow's state.
         gains: running mean of D (M,) while exits move.
         prices: D of each dimension when it left, in nats; nan while it has not.
-    departures: dimensions in the order in which they left.
-    is_open: (M,) bool, dimensions that may be open.
+        departures: dimensions in the order in which they left.
+        is_open: (M,) bool, dimensions that may be open.
         chosen: k, once chosen.
-    final: as a row block of ``debiased``, for the flow after it has narrowed.
+        final: as a row block of ``debiased``, for the flow after it has narrowed.
         notes: what happened on the way, in words.
     """
 
@@ -48,6 +50,7 @@ class Progress:
     path: list[dict] = field(default_factory=list)
     snapshots: dict[int, dict] = field(default_factory=dict)
     queue: list[int] = field(default_factory=list)
+    debias_round: int = 0
     debiased: dict[int, dict] = field(default_factory=dict)
     gains: Tensor = field(default_factory=lambda: torch.zeros(0))
     prices: Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -137,14 +140,18 @@ class Course:
         return self.path.screen_lam if self.progress.stage == "screen" else 0.0
 
     def rates(self, step: int) -> tuple[float, float]:
-        """Adam's step sizes for flow and exits: constant, but falling to 0 as a cosine where the result is measured."""
-        path, stage = self.path, self.progress.stage
+        """Adam's step sizes for flow and exits: constant, but falling to 0 as a cosine where the result is measured.
+
+        Every stage warms up, for Adam begins it without moments and its first step would be as large as any.
+        """
+        path, stage, taken = self.path, self.progress.stage, step - self.progress.began
+        warm = min(1.0, (taken + 1) / path.warm_up)
         if stage not in ("debias", "narrow"):
-            return path.lr, path.exit_lr
-        cosine = 0.5 * (1 + math.cos(math.pi * (step - self.progress.began) / self._length()))
+            return path.lr * warm, path.exit_lr * warm
+        cosine = 0.5 * (1 + math.cos(math.pi * taken / self._length()))
         if stage == "debias":
-            return path.debias_lr * cosine, 0.0
-        return path.lr * cosine, 3 / path.narrow  # an exit can cross the whole depth while it may move
+            return path.debias_lr * warm * cosine, 0.0
+        return path.lr * warm * cosine, 3 / path.narrow  # an exit can cross the whole depth while it may move
 
     def terms(self, batch: Tensor, step: int) -> Terms:
         """The loss of ``batch`` (whitened rows) at ``step``; gate draws are a function of (seed, step)."""
@@ -202,10 +209,8 @@ class Course:
         return True
 
     def _length(self) -> int:
-        path, stage = self.path, self.progress.stage
-        if stage == "debias" and not self.progress.queue[0]:
-            return path.debias_empty
-        return path.settle if stage == "resettle" else getattr(path, stage)
+        stage = self.progress.stage
+        return self.path.settle if stage == "resettle" else getattr(self.path, stage)
 
     def _after_settle(self) -> None:
         self._record(self.progress.began + self.path.settle)
@@ -273,20 +278,30 @@ class Course:
         self.flow.exits.set_open(snapshot["is_open"])
 
     def _begin_debias(self) -> None:
-        """Start from the ramp's snapshot; at k = 0 from a flow at rest, which reaches a lower J_0 than what the ramp left."""
+        """Start from the ramp's snapshot; at k = 0 from a flow at rest, which reaches a lower J_0 than what the ramp left.
+
+        The flow at rest is the Gaussian fit itself, so it stands as k = 0 unless training does better on held-out rows:
+        on pure noise training only overfits, and a J_0 too high would make every k seem worth something.
+        """
         k = self.progress.queue[0]
         self._load(self.progress.snapshots[k])
         if k == 0:
             torch.nn.init.zeros_(self.flow.field.W3)
+            self.progress.debiased[0] = self._measured()
 
     def _after_debias(self) -> None:
+        """Another round from here, until a round gains less than the path resolves; the best round stands."""
         progress = self.progress
-        k = progress.queue.pop(0)
-        progress.debiased[k] = {
-            "rows": self.evaluate(),
-            "is_open": self._open_now(),
-            "flow": copy.deepcopy(self.flow.state_dict()),
-        }
+        k, now = progress.queue[0], self._measured()
+        best = progress.debiased.get(k)
+        gained = _mean_J(best) - _mean_J(now) if best else math.inf
+        if gained > 0:
+            progress.debiased[k] = now
+        progress.debias_round += 1
+        if gained > self.path.screen_lam and progress.debias_round < self.path.debias_rounds:
+            return
+        progress.queue.pop(0)
+        progress.debias_round = 0
         if progress.queue:
             self._begin_debias()
         else:
@@ -327,7 +342,11 @@ class Course:
 
     def choice(self) -> Choice:
         """The verdict over the supports debiased so far."""
-        return choose({k: v["rows"][:, 0].numpy() for k, v in self.progress.debiased.items()}, self.null_worth)
+        return choose(self.held_out_J(), self.null_worth)
+
+    def held_out_J(self) -> dict[int, np.ndarray]:
+        """For every support debiased so far, its held-out rows' NLL + kappa * kinetic energy (n,)."""
+        return {k: v["rows"][:, 0].numpy() for k, v in self.progress.debiased.items()}
 
     # pieces
 
@@ -375,6 +394,9 @@ class Course:
         if k not in self.progress.snapshots:
             self.progress.snapshots[k] = self._state()
 
+    def _measured(self) -> dict:
+        return {"rows": self.evaluate(), **self._state()}
+
     def _state(self) -> dict:
         return {"is_open": self._open_now(), "flow": copy.deepcopy(self.flow.state_dict())}
 
@@ -406,3 +428,7 @@ class Course:
 
     def _note(self, text: str) -> None:
         self.progress.notes.append(text)
+
+
+def _mean_J(measured: dict) -> float:
+    return float(measured["rows"][:, 0].mean())

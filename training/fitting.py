@@ -19,7 +19,7 @@ from training.batches import WhiteRows
 from training.course import Course
 from training.module import FunnelModule
 from training.nulls import Null, check, find_null
-from training.selection import Vertex
+from training.selection import Vertex, stability
 from training.settings import ModelSettings, PathSettings, split_settings
 
 FEWEST_ROWS = 100
@@ -41,6 +41,7 @@ class FitResult:
         null: the null threshold and where it comes from.
         structure_dim: k.
         confidence: in [0, 1]; see training.selection.choose.
+        stability: share of resamples of the held-out rows that choose the same k; see training.selection.stability.
         nll: held-out nats per row of the final flow, in original units.
         kinetic: held-out kinetic energy per row of the final flow.
         held_out, train: row indices.
@@ -59,6 +60,7 @@ class FitResult:
     null: Null
     structure_dim: int
     confidence: float
+    stability: float
     nll: float
     kinetic: float
     held_out: np.ndarray
@@ -77,6 +79,7 @@ class FitResult:
         record = {
             "structure_dim": self.structure_dim,
             "confidence": self.confidence,
+            "stability": self.stability,
             "prices": self.prices.tolist(),
             "worth": self.worth.tolist(),
             "worth_se": self.worth_se.tolist(),
@@ -93,14 +96,17 @@ class FitResult:
     def verdict(self) -> str:
         """The answer in plain lines."""
         dims = self.flow.front.dims
+        sure = (
+            f"(confidence {self.confidence:.2f}; the same k in {self.stability:.0%} of resamples of the held-out rows)"
+        )
         if self.structure_dim == 0:
             return (
-                f"structure: none. Nothing but noise at this regularity (confidence {self.confidence:.2f}).\n"
+                f"structure: none. Nothing but noise at this regularity {sure}.\n"
                 f"noise: all {dims} dimensions; no dimension is worth more than {self.null_worth:.3f} nats."
             )
         worths = ", ".join(f"{w:.3f} ± {e:.3f}" for w, e in zip(self.worth, self.worth_se, strict=True))
         return (
-            f"structure: {self.structure_dim} of {dims} dimensions (confidence {self.confidence:.2f}).\n"
+            f"structure: {self.structure_dim} of {dims} dimensions {sure}.\n"
             f"worth: {worths} nats per dimension; noise stays below {self.null_worth:.3f}.\n"
             f"noise: {dims - self.structure_dim} dimensions routed to N(0, I)."
         )
@@ -288,6 +294,7 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         null=null,
         structure_dim=choice.structure_dim,
         confidence=choice.confidence,
+        stability=stability(course.held_out_J(), course.null_worth, seed=course.seed),
         nll=float(final[1]) + prepared.offset,
         kinetic=float(final[0] - final[1]) / course.model.kappa if course.model.kappa else float("nan"),
         held_out=prepared.held_out.numpy(),

@@ -77,3 +77,17 @@ def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
     ranked = sorted(widths, key=lambda k: -widths[k])
     second = widths[ranked[1]] if len(ranked) > 1 else 0.0
     return Choice(ranked[0], (widths[ranked[0]] - second) / widths[ranked[0]], hull)
+
+
+def stability(J: dict[int, np.ndarray], null_worth: float, draws: int = 200, seed: int = 0) -> float:
+    """Share of bootstrap resamples of the held-out rows in which :func:`choose` finds the same k.
+
+    Confidence compares intervals as if J_k were known; with few held-out rows it is not, and this says so.
+    """
+    generator, rows = np.random.default_rng(seed), len(next(iter(J.values())))
+    chosen = choose(J, null_worth).structure_dim
+    same = 0
+    for _ in range(draws):
+        drawn = generator.integers(rows, size=rows)
+        same += choose({k: values[drawn] for k, values in J.items()}, null_worth).structure_dim == chosen
+    return same / draws

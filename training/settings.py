@@ -52,12 +52,13 @@ class PathSettings:
         points_per_decade: grid points of the ramp per factor of ten in lambda.
         steps_per_point: steps at each grid point.
         largest_lam: where the ramp gives up if dimensions are left.
-        debias: steps at each proposed support with gates at 0 or 1 and no penalty.
-        debias_empty: the same at k = 0, which starts from a flow at rest.
+        debias: steps of one round at a proposed support, with gates at 0 or 1 and no penalty.
+        debias_rounds: most rounds at one support; one that gains less than ``screen_lam`` on held-out rows is the last.
         most_supports: most supports to debias, k = 0 and the largest among them.
         narrow: steps in which the noise dimensions of the chosen flow find the depth of their exit.
         rounds: most rounds of refit, settle and reopening test.
         batch: rows per step.
+        warm_up: steps over which Adam's step sizes rise at the start of each stage; 1 is none.
         lr: Adam's step size for flow and base.
         exit_lr: Adam's step size for exits.
         debias_lr: Adam's largest step size while debiasing, falling to 0 as a cosine.
@@ -72,11 +73,12 @@ class PathSettings:
     steps_per_point: int = 16
     largest_lam: float = 100.0
     debias: int = 250
-    debias_empty: int = 600
+    debias_rounds: int = 4
     most_supports: int = 8
     narrow: int = 120
     rounds: int = 3
     batch: int = 256
+    warm_up: int = 20
     lr: float = 3e-3
     exit_lr: float = 9e-3
     debias_lr: float = 1e-2
@@ -86,7 +88,8 @@ class PathSettings:
     def __post_init__(self) -> None:
         _typed(self)
         _positive(self, "settle", "screen", "screen_lam", "points_per_decade", "steps_per_point", "debias")
-        _positive(self, "debias_empty", "rounds", "batch", "lr", "exit_lr", "debias_lr", "clip", "largest_lam")
+        _positive(self, "debias_rounds", "rounds", "batch", "clip", "largest_lam")
+        _positive(self, "warm_up", "lr", "exit_lr", "debias_lr")
         _not_negative(self, "narrow")
         if self.most_supports < 2:
             raise ValueError(f"path.most_supports must be at least 2, got {self.most_supports}; 8 is the default")

@@ -5,6 +5,7 @@
 
 One row a run; beside it what PCA's eigenvalue elbow and FastICA with a test for non-Gaussianity say of the same rows.
 Any field of ModelSettings or PathSettings can be changed for the whole suite: ``--set law=channel debias=600``.
+``--save DIR`` keeps every flow in DIR/NAME-NOISE-SEED, where tests/benchmarks/analysis.py reads them.
 """
 
 import argparse
@@ -20,9 +21,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def one_run(job: tuple[str, int, int, int, str | float, dict]) -> dict:
+def one_run(job: tuple[str, int, int, int, str | float, dict, str | None]) -> dict:
     """Fit one planted set; a row of the table."""
-    name, noise_dims, seed, rows, null, settings = job
+    name, noise_dims, seed, rows, null, settings, folder = job
     sys.path.insert(0, str(Path(__file__).parent))
     import torch
     from baselines import ica_count, pca_elbow
@@ -36,7 +37,7 @@ def one_run(job: tuple[str, int, int, int, str | float, dict]) -> dict:
     started = time.perf_counter()
     result = training.fit(made.x, seed=seed, null_worth=null, **settings)
     seconds = time.perf_counter() - started
-    return {
+    row = {
         "name": name,
         "noise_dims": noise_dims,
         "seed": seed,
@@ -55,6 +56,13 @@ def one_run(job: tuple[str, int, int, int, str | float, dict]) -> dict:
         "ica": ica_count(made.x.numpy(), seed),
         "notes": result.notes,
     }
+    if folder:
+        run = Path(folder) / f"{name}-{noise_dims}-{seed}"
+        result.flow.save(run)
+        (run / "row.json").write_text(
+            json.dumps({**row, "rows": rows, "held_out": result.held_out.tolist()}), encoding="utf8"
+        )
+    return row
 
 
 def show(row: dict) -> str:
@@ -78,6 +86,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--null", default="auto", help="'auto', 'run' or nats")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of training.fit")
+    parser.add_argument("--save", metavar="DIR", help="keep the flows here")
     parser.add_argument("--out", help="append every row to this file as JSON lines")
     given = parser.parse_args()
     null = given.null if given.null in ("auto", "run") else float(given.null)
@@ -89,7 +98,7 @@ def main() -> None:
         except (ValueError, SyntaxError):
             settings[name] = value
     jobs = [
-        (name, noise_dims, seed, given.rows, null, settings)
+        (name, noise_dims, seed, given.rows, null, settings, given.save)
         for noise_dims in given.noise_dims
         for seed in given.seeds
         for name in given.names

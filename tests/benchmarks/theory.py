@@ -16,8 +16,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def run(job: tuple[str, str, int, bool, dict]) -> str:
-    title, name, noise_dims, diffeo, settings = job
+def run(job: tuple[str, str, int, bool, int, dict]) -> str:
+    title, name, noise_dims, diffeo, seed, settings = job
     import torch
 
     import training
@@ -25,8 +25,8 @@ def run(job: tuple[str, str, int, bool, dict]) -> str:
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    made = training.planted(name, noise_dims=noise_dims, diffeo=diffeo)
-    result = training.fit(made.x, null_worth=0.03, **settings)
+    made = training.planted(name, noise_dims=noise_dims, seed=seed, diffeo=diffeo)
+    result = training.fit(made.x, seed=seed, null_worth=0.03, **settings)
     structure = result.flow.structure.numpy()
     line = (
         f"{title:36} k {result.structure_dim}  left at D = {', '.join(f'{p:.2f}' for p in result.prices[structure])}  worth "
@@ -47,11 +47,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     jobs = [
-        ("two clusters, kappa 1", "two", 3, False, {}),
-        ("circle, kappa 100", "circle", 3, False, {"kappa": 100.0}),
-        ("gaussian, D = 13, no diffeo", "gaussian", 11, False, {}),
-        ("circle x 3", "circle", 3, True, {}),
-        ("circle x 3, half the ramp's speed", "circle", 3, True, {"steps_per_point": 32}),
+        *[(f"two clusters, kappa 1, seed {seed}", "two", 3, False, seed, {}) for seed in (0, 1, 2)],
+        ("circle, kappa 100", "circle", 3, False, 0, {"kappa": 100.0}),
+        ("gaussian, D = 13, no diffeo", "gaussian", 11, False, 0, {}),
+        ("circle x 3", "circle", 3, True, 0, {}),
+        ("circle x 3, half the ramp's speed", "circle", 3, True, 0, {"steps_per_point": 32}),
     ]
     with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=1) as pool:
         for line in pool.imap(run, jobs):
