@@ -7,7 +7,6 @@ All of its state is plain data and tensors (:meth:`Course.state_dict`), so a res
 import copy
 import math
 from collections import Counter
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,50 +14,12 @@ from torch import Tensor
 
 from flows.flow import FunnelFlow
 from training.objective import Terms, objective
+from training.progress import Progress
 from training.selection import Choice, choose
 from training.settings import ModelSettings, PathSettings
 from training.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
 
-STAGES = ("settle", "screen", "resettle", "ramp", "debias", "narrow", "done")
 _GAIN_MEMORY = 0.9
-
-
-@dataclass
-class Progress:
-    """Where a run stands and what it has found; see :class:`Course` for the stages.
-
-    Attributes:
-        stage, began: the stage and the optimiser step it began at.
-        rounds: refits done.
-        path: one row per grid point of lambda: step, stage, lam, k, nll (held out, nats, whitened units), gates.
-        snapshots: for every k met, its support and the flow's state when it was first met.
-        queue: supports (by k) still to debias, the current one first.
-        debias_round: rounds done at the current support.
-        debiased: for every k done, held-out rows' J and nll (n, 2) and the flow's state.
-        gains: running mean of D (M,) while exits move.
-        prices: D of each dimension when it left, in nats; nan while it has not.
-        departures: dimensions in the order in which they left.
-        is_open: (M,) bool, dimensions that may be open.
-        chosen: k, once chosen.
-        final: as a row block of ``debiased``, for the flow after it has narrowed.
-        notes: what happened on the way, in words.
-    """
-
-    stage: str = "settle"
-    began: int = 0
-    rounds: int = 0
-    path: list[dict] = field(default_factory=list)
-    snapshots: dict[int, dict] = field(default_factory=dict)
-    queue: list[int] = field(default_factory=list)
-    debias_round: int = 0
-    debiased: dict[int, dict] = field(default_factory=dict)
-    gains: Tensor = field(default_factory=lambda: torch.zeros(0))
-    prices: Tensor = field(default_factory=lambda: torch.zeros(0))
-    departures: list[int] = field(default_factory=list)
-    is_open: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    chosen: int = -1
-    final: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
-    notes: list[str] = field(default_factory=list)
 
 
 class Course:
@@ -290,18 +251,19 @@ class Course:
             self.progress.debiased[0] = self._measured()
 
     def _after_debias(self) -> None:
-        """Another round from here, until a round gains less than the path resolves; the best round stands."""
+        """Another round from here, until one gains less than the path resolves over the round before; the best stands."""
         progress = self.progress
         k, now = progress.queue[0], self._measured()
-        best = progress.debiased.get(k)
-        gained = _mean_J(best) - _mean_J(now) if best else math.inf
-        if gained > 0:
+        best, J = progress.debiased.get(k), _mean_J(now)
+        if best is None or J < _mean_J(best):
             progress.debiased[k] = now
-        progress.debias_round += 1
-        if gained > self.path.screen_lam and progress.debias_round < self.path.debias_rounds:
+        gained = progress.round_J[-1] - J if progress.round_J else math.inf
+        progress.round_J.append(J)
+        going = gained > self.path.screen_lam or k == 0  # what moves all structure to noise starts with a plateau
+        if going and len(progress.round_J) < self.path.debias_rounds:
             return
         progress.queue.pop(0)
-        progress.debias_round = 0
+        progress.round_J = []
         if progress.queue:
             self._begin_debias()
         else:

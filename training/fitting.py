@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,10 @@ class FitResult:
                 f"structure: none. Nothing but noise at this regularity {sure}.\n"
                 f"noise: all {dims} dimensions; no dimension is worth more than {self.null_worth:.3f} nats."
             )
-        worths = ", ".join(f"{w:.3f} ± {e:.3f}" for w, e in zip(self.worth, self.worth_se, strict=True))
+        blocks = [(*pair, len(list(same))) for pair, same in groupby(zip(self.worth, self.worth_se, strict=True))]
+        worths = ", ".join(
+            f"{w:.3f} ± {e:.3f}" + (f" ({count} dimensions)" if count > 1 else "") for w, e, count in blocks
+        )
         return (
             f"structure: {self.structure_dim} of {dims} dimensions {sure}.\n"
             f"worth: {worths} nats per dimension; noise stays below {self.null_worth:.3f}.\n"
