@@ -3,6 +3,12 @@
 from importlib import import_module
 
 _HOMES = {
+    "Analyzer": "analyzer",
+    "SavedRun": "run",
+    "certify": "certificate",
+    "fit_density": "density",
+    "intrinsic_dimension": "intrinsic",
+    "two_nn": "intrinsic",
     "find_pieces": "clusters",
     "Pieces": "clusters",
     "agreement": "clusters",

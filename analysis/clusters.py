@@ -88,7 +88,7 @@ def find_pieces(s: ArrayLike, neighbours: int | None = None, prominence: float |
         >>> find_pieces(np.repeat([[0.0], [9.0]], 200, axis=0) + np.random.default_rng(0).normal(size=(400, 1))).count
         2
     """
-    points = _checked(s)
+    points = checked(s)
     if neighbours is not None and neighbours < 1:
         raise ValueError(f"neighbours must be at least 1, got {neighbours}; leave it out for sqrt(rows)")
     if len(points) > MOST_ROWS:
@@ -97,16 +97,16 @@ def find_pieces(s: ArrayLike, neighbours: int | None = None, prominence: float |
     else:
         used = points
     k = min(neighbours or max(8, math.isqrt(len(used))), len(used) - 1)
-    threshold = prominence if prominence is not None else _noise_prominence(len(used), k)
+    threshold = prominence if prominence is not None else noise_prominence(len(used), k)
     if k == 0 or not np.ptp(used, axis=0).any():
         return _sorted(np.zeros(len(points), dtype=np.int64), np.array([np.inf]), threshold, k, 0.0)
     tree = cKDTree(used)
     distances, nearest = tree.query(used, k + 1)
-    height, dimension = _log_density(distances)
-    peaks, basins = _basins(height, nearest)
-    pairs, saddles = _saddles(height, nearest, basins)
-    _, prominences = _merge(height[peaks], pairs, saddles, np.inf)
-    roots, _ = _merge(height[peaks], pairs, saddles, threshold)
+    height, dimension = log_density(distances)
+    peaks, basins = basins_of(height, nearest)
+    pairs, saddles = saddles_of(height, nearest, basins)
+    _, prominences = merge(height[peaks], pairs, saddles, np.inf)
+    roots, _ = merge(height[peaks], pairs, saddles, threshold)
     kept, labels = np.unique(roots[basins], return_inverse=True)
     if len(points) > len(used):
         labels = labels[tree.query(points)[1]]
@@ -120,7 +120,7 @@ def agreement(labels_a: ArrayLike, labels_b: ArrayLike) -> float:
     return float(adjusted_rand_score(np.asarray(labels_a), np.asarray(labels_b)))
 
 
-def _checked(s: ArrayLike) -> NDArray[np.float64]:
+def checked(s: ArrayLike) -> NDArray[np.float64]:
     points = np.asarray(s, dtype=np.float64)
     if points.ndim != 2 or not len(points):
         raise ValueError(f"points must have shape (rows, dims) with at least one row, got {points.shape}")
@@ -131,12 +131,12 @@ def _checked(s: ArrayLike) -> NDArray[np.float64]:
     return points
 
 
-def _noise_prominence(rows: int, k: int) -> float:
+def noise_prominence(rows: int, k: int) -> float:
     """Nats that noise alone lifts a peak over its saddle; see :func:`find_pieces`."""
     return 2 * math.sqrt(2 * math.log(max(rows / k, math.e)) / k) if k else math.inf
 
 
-def _log_density(distances: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def log_density(distances: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Log-density (n,) up to a constant, from sorted distances (n, k + 1) to oneself and k neighbours; the dimension.
 
     Duplicates count as the smallest positive distance.
@@ -151,7 +151,7 @@ def _log_density(distances: NDArray[np.float64]) -> tuple[NDArray[np.float64], f
     return -dimension * r_k, dimension
 
 
-def _basins(height: NDArray[np.float64], nearest: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def basins_of(height: NDArray[np.float64], nearest: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Peaks (p,), rows that no neighbour tops, and for every row (n,) the number of the peak it flows to."""
     rank = np.empty(len(height), dtype=np.intp)
     rank[np.argsort(height, kind="stable")] = np.arange(len(height))
@@ -162,7 +162,7 @@ def _basins(height: NDArray[np.float64], nearest: NDArray[np.intp]) -> tuple[NDA
     return np.unique(uphill, return_inverse=True)
 
 
-def _saddles(
+def saddles_of(
     height: NDArray[np.float64], nearest: NDArray[np.intp], basins: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Pairs of basins (e, 2) that touch, with the log-density (e,) of the highest pass between them, highest first."""
@@ -177,16 +177,24 @@ def _saddles(
     return unique[order], highest[order]
 
 
-def _merge(
-    heights: NDArray[np.float64], pairs: NDArray[np.intp], saddles: NDArray[np.float64], threshold: float
+def merge(
+    heights: NDArray[np.float64],
+    pairs: NDArray[np.intp],
+    saddles: NDArray[np.float64],
+    threshold: float,
+    sizes: NDArray[np.intp] | None = None,
+    fewest: int = 0,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Union-find from the highest saddle down: peaks below ``threshold`` join the higher one they meet first.
+
+    So do, with ``sizes`` (p,) the rows of each, two of which one has fewer rows than ``fewest``.
 
     Returns:
         The peak (p,) each peak ends in, and the prominence (p,) of those that joined another; infinite for the rest.
     """
     parent = np.arange(len(heights))
     prominence = np.full(len(heights), np.inf)
+    rows = np.full(len(heights), fewest) if sizes is None else sizes.copy()
 
     def find(i: int) -> int:
         while parent[i] != i:
@@ -195,8 +203,9 @@ def _merge(
 
     for (a, b), level in zip(pairs, saddles, strict=True):
         low, high = sorted((find(a), find(b)), key=lambda i: heights[i])
-        if low != high and heights[low] - level < threshold:
+        if low != high and (heights[low] - level < threshold or min(rows[low], rows[high]) < fewest):
             parent[low], prominence[low] = high, heights[low] - level
+            rows[high] += rows[low]
     return np.array([find(i) for i in range(len(heights))], dtype=np.intp), prominence
 
 

@@ -109,12 +109,16 @@ def _invert(weights: Folded, z: Tensor, steps: int, tolerance: float, most: int)
         previous = float("inf")
         for _ in range(most):
             update = z - h * _mean_velocity(weights, n, guess, h)
-            moved = float((update - guess).detach().abs().amax())
-            guess = update
-            if moved <= tolerance or not moved < previous:
+            moved = (update - guess).detach().abs().amax(1)
+            guess, largest = update, float(moved.amax())
+            if largest <= tolerance or not largest < previous:
                 break
-            previous = moved
-        z = guess if moved <= tolerance else _newton(weights, n, z, h, tolerance, most)
+            previous = largest
+        stuck = ~(moved <= tolerance)
+        if bool(stuck.any()):
+            rows = stuck.nonzero().squeeze(1)
+            guess = guess.index_copy(0, rows, _newton(weights, n, z[rows], h, tolerance, most))
+        z = guess
     return z
 
 

@@ -5,6 +5,9 @@ import sys
 
 VERBS = {
     "fit": "train a flow on activations and say what structure is left",
+    "analyze": "say what structure a finished run found: level sets, pieces, holes, how sure",
+    "report": "write the same with pictures as one offline HTML file",
+    "compare": "two finished runs side by side",
     "doctor": "print versions, devices and which folders were imported",
 }
 

@@ -255,7 +255,7 @@ class Course:
         progress = self.progress
         k, now = progress.queue[0], self._measured()
         best, J = progress.debiased.get(k), _mean_J(now)
-        if best is None or J < _mean_J(best):
+        if best is None or _mean_J(best) > J:
             progress.debiased[k] = now
         gained = progress.round_J[-1] - J if progress.round_J else math.inf
         progress.round_J.append(J)

@@ -5,7 +5,18 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_LIBRARIES = ("unknot", "torch", "torchdiffeq", "lightning", "numpy", "matplotlib", "scikit-learn", "jsonargparse")
+_LIBRARIES = (
+    "unknot",
+    "torch",
+    "torchdiffeq",
+    "lightning",
+    "numpy",
+    "matplotlib",
+    "scikit-learn",
+    "gudhi",
+    "ripser",
+    "jsonargparse",
+)
 _PACKAGES = ("flows", "training", "analysis")
 
 

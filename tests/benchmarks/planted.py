@@ -5,7 +5,7 @@
 
 One row a run; beside it what PCA's eigenvalue elbow and FastICA with a test for non-Gaussianity say of the same rows.
 Any field of ModelSettings or PathSettings can be changed for the whole suite: ``--set law=channel debias=600``.
-``--save DIR`` keeps every flow in DIR/NAME-NOISE-SEED, where tests/benchmarks/analysis.py reads them.
+``--save DIR`` keeps every flow in DIR/NAME-NOISE-SEED, where tests/benchmarks/analyzer.py reads them.
 """
 
 import argparse

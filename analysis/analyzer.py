@@ -1,0 +1,303 @@
+"""Analyzer: a trained flow and rows as an instrument; every verb answers with a plain result object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.dimensions import NOTHING, Dimensions, dimensions
+from analysis.examples import Examples, of_dimension, of_level, of_piece, tail_mass
+from flows.flow import FunnelFlow
+from flows.inputs import as_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from analysis.certificate import Certificate
+    from analysis.density import Density
+    from analysis.hierarchy import Hierarchy
+    from analysis.intrinsic import IntrinsicDimension
+    from analysis.levels import Levels
+    from analysis.run import SavedRun
+    from analysis.tear import Tear
+    from analysis.tree import MergeTree
+
+MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True, repr=False)
+class Nothing:
+    """The answer of a verb about structure where k = 0: nothing but noise at this regularity."""
+
+    verb: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"verb": self.verb, "answer": NOTHING}
+
+    def __repr__(self) -> str:
+        return f"{self.verb}: k = 0, {NOTHING}"
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        from analysis.drawing import nothing
+
+        return nothing(repr(self), ax)
+
+
+class Analyzer:
+    """What a trained flow says of rows of data.
+
+    Results are computed at the first call and kept. Where rows are drawn, the seed and the number are in the result.
+
+    Args:
+        flow: a trained :class:`~flows.FunnelFlow`.
+        x: rows (N, D) in the flow's own units, best rows that it has not seen.
+        labels, sources: (N,) metadata for examples, never used to find structure.
+        is_held_out: (N,) bool, rows that the flow has not seen (default all); the certificate uses these alone.
+        rows: (N,) what to call the rows (default 0, 1, ...).
+        run: the run that the flow comes from.
+        seed: draws subsamples, resamples and the certificate's noise.
+
+    Raises:
+        ValueError: rows of another width, NaN or inf, no rows, or metadata of another length.
+
+    Example:
+        >>> from analysis import Analyzer
+        >>> analyzer = Analyzer.load("runs/my-run")  # doctest: +SKIP
+        >>> analyzer.levels().betti(0.9)  # doctest: +SKIP
+        (1, 2, 1)
+    """
+
+    def __init__(
+        self,
+        flow: FunnelFlow,
+        x: object,
+        labels: ArrayLike | None = None,
+        sources: ArrayLike | None = None,
+        is_held_out: ArrayLike | None = None,
+        rows: ArrayLike | None = None,
+        run: SavedRun | None = None,
+        seed: int = 0,
+    ):
+        self.flow, self.run, self.seed = flow, run, seed
+        self.x = as_rows(x, width=flow.front.features).to(flow.exits.tau)
+        count = len(self.x)
+        self.labels = _each("labels", labels, count)
+        self.sources = _each("sources", sources, count)
+        held = _each("is_held_out", is_held_out, count)
+        self.is_held_out = np.ones(count, dtype=bool) if held is None else held.astype(bool)
+        named = _each("rows", rows, count)
+        self.rows = np.arange(count) if named is None else named
+
+    @classmethod
+    def load(cls, run: str | Path, x: object = None, labels: ArrayLike | None = None, seed: int = 0) -> Analyzer:
+        """The analyzer of a run folder; ``x`` instead of the rows that the run kept.
+
+        Raises:
+            FileNotFoundError: no such run, or it kept no rows and none were given.
+            ValueError: an unfinished run, damaged files, or rows of another width.
+        """
+        from analysis.run import SavedRun
+
+        saved = SavedRun.load(run, with_rows=x is None)
+        if x is not None:
+            return cls(saved.flow, x, labels=labels, run=saved, seed=seed)
+        is_held_out = np.arange(len(saved.x)) < len(saved.held_out)
+        return cls(saved.flow, saved.x, saved.labels, saved.sources, is_held_out, saved.rows, saved, seed)
+
+    def __repr__(self) -> str:
+        held = int(self.is_held_out.sum())
+        return f"Analyzer(k={self.structure_dim} of {self.flow.front.dims}, {len(self.x)} rows, {held} held out)"
+
+    @property
+    def structure_dim(self) -> int:
+        """k."""
+        return self.flow.structure_dim
+
+    @cached_property
+    def s(self) -> NDArray[np.float64]:
+        """(N, k) structure block of the rows, dearest dimension first."""
+        return self._blocks[0]
+
+    @cached_property
+    def n(self) -> NDArray[np.float64]:
+        """(N, M - k) noise block of the rows."""
+        return self._blocks[1]
+
+    @cached_property
+    def _blocks(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        with torch.no_grad():
+            s, n = self.flow.split(self.flow.transform(self.x))
+        return s.double().numpy(), n.double().numpy()
+
+    @cached_property
+    def density(self) -> Density:
+        """The density of s, refitted for the analysis: above three dimensions one mixture of 2000 rows, for time's sake."""
+        from analysis.density import fit_density
+
+        return fit_density(self.s, self.seed, **({} if self.structure_dim <= 3 else {"members": 1, "most_rows": 2000}))
+
+    @cached_property
+    def _log_density(self) -> NDArray[np.float64]:
+        return self.density.log_prob(self.s)
+
+    def dimensions(self) -> Dimensions:
+        """k, worth and prices against the null, the hull, and the exits by depth."""
+        return dimensions(self.flow, self.run.result if self.run else None)
+
+    def intrinsic_dimension(self, sigmas: Sequence[float] | None = None) -> IntrinsicDimension:
+        """Dimension of the data at every scale sigma, in data space; "no plateau" where none shows."""
+        from analysis.intrinsic import intrinsic_dimension
+
+        return intrinsic_dimension(self.x.double().numpy(), sigmas, seed=self.seed)
+
+    @cached_property
+    def _certificate(self) -> Certificate:
+        from analysis.certificate import certify
+
+        return certify(self.s[self.is_held_out], self.n[self.is_held_out], seed=self.seed)
+
+    def certificate(self) -> Certificate:
+        """Whether held-out rows are s x N(0, I): certified at delta, not certified, or not decided."""
+        return self._certificate
+
+    def levels(self, masses: Sequence[float] = MASSES, reference: Any = None) -> Levels | Nothing:
+        """Superlevel sets of s by mass with their pieces and holes; of the ratio to ``reference`` where one is given."""
+        if not self.structure_dim:
+            return Nothing("levels")
+        from analysis.levels import levels
+
+        density = self.density if len(self.x) > 1 else None
+        replicates = {} if self.structure_dim <= 3 else {"replicates": 5}
+        return levels(self.s, masses, reference=reference, density=density, seed=self.seed, **replicates)
+
+    @cached_property
+    def _tree(self) -> MergeTree | Nothing:
+        if not self.structure_dim:
+            return Nothing("tree")
+        from analysis.tree import tree
+
+        return tree(self.s, groups=self.sources, seed=self.seed)
+
+    def tree(self) -> MergeTree | Nothing:
+        """Pieces of s and how they join as the level falls, with a generative mixture along that tree."""
+        return self._tree
+
+    def sample(self, node: int | None = None, count: int = 1, noise: bool = True) -> torch.Tensor:
+        """Draw x (count, D) from a node of the tree (default the root): its structure, with the noise drawn or at zero.
+
+        Raises:
+            ValueError: k = 0 or no such node.
+        """
+        tree = self.tree()
+        if isinstance(tree, Nothing):
+            raise ValueError(f"no node to draw from: {tree}; draw from the flow itself with flow.sample")
+        s = torch.from_numpy(tree.sample(node, count, seed=self.seed)).to(self.flow.exits.tau)
+        generator = torch.Generator().manual_seed(self.seed)
+        return self.flow.decode(s, "draw" if noise else "zero", generator)
+
+    def hierarchy(self) -> Hierarchy | Nothing:
+        """Structure dimensions by price, and what the reconstruction of x loses without each."""
+        if not self.structure_dim:
+            return Nothing("hierarchy")
+        from analysis.hierarchy import hierarchy
+
+        result = self.run.result if self.run else {}
+        most_rows = max(
+            200, min(2000, 10_000 // self.structure_dim)
+        )  # each dimension put to zero inverts the flow anew
+        return hierarchy(self.flow, self.x, result.get("worth"), result.get("prices"), self.seed, most_rows)
+
+    def examples(
+        self, *, piece: int | None = None, dimension: int | None = None, level: float | None = None, count: int = 10
+    ) -> Examples | Nothing:
+        """Rows that show a piece (its densest), a dimension (spread over its range) or a level (at its edge).
+
+        Args:
+            piece: number of a piece of :meth:`tree`, 0 the heaviest.
+            dimension: place in s, 0 the dearest.
+            level: mass in (0, 1) of a superlevel set.
+
+        Raises:
+            ValueError: not exactly one of the three, or out of range.
+        """
+        asked = {"piece": piece, "dimension": dimension, "level": level}
+        named = [name for name, value in asked.items() if value is not None]
+        if len(named) != 1:
+            raise ValueError(
+                f"examples needs exactly one of piece, dimension, level; got {' and '.join(named) or 'none'}"
+            )
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        if not self.structure_dim:
+            return Nothing("examples")
+        if piece is not None:
+            return self._of_piece(piece, count)
+        if dimension is not None:
+            return self._of_dimension(dimension, count)
+        if not 0 < level < 1:  # type: ignore[operator]
+            raise ValueError(f"level is a mass strictly between 0 and 1, got {level}; .9 is the set that holds 90 %")
+        chosen = of_level(self._log_density, level, count)  # type: ignore[arg-type]
+        return self._examples(
+            f"the edge of the level at mass {level:g}", "log-density of s (nats)", chosen, self._log_density
+        )
+
+    def _of_piece(self, piece: int, count: int) -> Examples:
+        labels = self._tree.labels_  # type: ignore[union-attr]
+        if not 0 <= piece <= labels.max():
+            raise ValueError(f"no piece {piece}; the tree has {labels.max() + 1}, numbered from 0, the heaviest")
+        chosen = of_piece(np.flatnonzero(labels == piece), self._log_density, count)
+        return self._examples(f"piece {piece}", "log-density of s (nats)", chosen, self._log_density)
+
+    def _of_dimension(self, dimension: int, count: int) -> Examples:
+        if not 0 <= dimension < self.structure_dim:
+            raise ValueError(f"no structure dimension {dimension}; there are {self.structure_dim}, numbered from 0")
+        values = self.s[:, dimension]
+        return self._examples(f"dimension s{dimension + 1}", f"s{dimension + 1}", of_dimension(values, count), values)
+
+    def _examples(self, of: str, meaning: str, chosen: NDArray[np.intp], values: NDArray[np.float64]) -> Examples:
+        labels = None if self.labels is None else self.labels[chosen]
+        sources = None if self.sources is None else self.sources[chosen]
+        return Examples(of, meaning, self.rows[chosen], chosen, values[chosen], labels, sources)
+
+    @cached_property
+    def _reference(self) -> NDArray[np.float64]:
+        with torch.no_grad():
+            return self.flow.log_prob(self.x[torch.from_numpy(self.is_held_out)]).double().numpy()
+
+    def outlier_score(self, x: object) -> NDArray[np.float64]:
+        """For rows x (n, D): the share of held-out rows with a higher density; 1 is rarer than all of them."""
+        with torch.no_grad():
+            values = self.flow.log_prob(x).double().numpy()
+        return tail_mass(values, self._reference)
+
+    @cached_property
+    def _tear(self) -> Tear:
+        from analysis.tear import tear
+
+        return tear(self.flow, self.x, seed=self.seed)
+
+    def tear(self) -> Tear:
+        """Where and how much the map stretches neighbouring rows apart."""
+        return self._tear
+
+    def report(self, path: str | Path) -> Path:
+        """Write one offline HTML file that shows all of it; returns its path."""
+        from analysis.report import write_report
+
+        return write_report(self, path)
+
+
+def _each(name: str, values: ArrayLike | None, count: int) -> NDArray[Any] | None:
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.shape != (count,):
+        raise ValueError(f"{name} must have one entry per row, shape ({count},), got {array.shape}")
+    return array
