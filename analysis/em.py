@@ -12,6 +12,7 @@ Array = NDArray[np.float64]
 KINDS = ("full", "diag", "tied")
 VARIANCE_FLOOR = 1e-4  # in units of the rows' own variance
 MANY = 16  # components that need one start only
+MOST_STARTING = 4_000  # rows that the starting k-means sees
 CHUNK = 2_000_000  # entries of a (points, components) array held at once
 
 
@@ -117,8 +118,7 @@ def fit_mixture(
 
     Covariances have an inverse-Wishart prior worth k rows, centred on the components' common shape S0 at their mean
     log-volume: :math:`\Sigma_j = (\text{scatter}_j + k S_0) / (N_j + k)` plus a floor of 1e-4. EM stops when a row gains
-    less than ``tolerance`` nats: on planted tori held-out likelihood and topology are hardly better with more. Where K <= 16
-    the likeliest of 1 + 16 // K starts is taken: few components easily share two clusters out wrongly.
+    less than ``tolerance`` nats: on planted tori held-out likelihood and topology are hardly better with more.
 
     Args:
         rows: (n, k), at unit scale.
@@ -130,36 +130,39 @@ def fit_mixture(
         tolerance: nats per row.
     """
     columns = features(rows) if moments is None else moments
-    starts = 1 + MANY // components if components > 1 else 1
-    fits = [_climb(_start(rows, components, rng), columns, kind, iterations, tolerance) for _ in range(starts)]
-    return max(fits, key=lambda fit: fit[1])[0]
-
-
-def _climb(mixture: Mixture, columns: Array, kind: str, iterations: int, tolerance: float) -> tuple[Mixture, float]:
-    """EM from a mixture; where it ends, and its mean log-density in nats."""
-    last = -np.inf
+    mixture, last = _start(rows, components, rng), -np.inf
     for iteration in range(iterations):
         share, logs = _expect(columns @ _coefficients(mixture))
-        gain, last = float(logs.mean()) - last, float(logs.mean())
+        gain, last = logs.mean() - last, logs.mean()
         if gain < tolerance and iteration > 2:
             break
         mixture = _maximise(share, columns, mixture, kind)
-    return mixture, last
+    return mixture
 
 
 def _start(rows: Array, components: int, rng: np.random.Generator) -> Mixture:
-    """Three steps of k-means on at most 4000 rows, from rows drawn at random; round components of one size."""
+    """Round components of one size at the means of a short k-means; where K <= 16 at the tightest of 1 + 16 // K.
+
+    Few components easily share two clusters out wrongly, and one member that does spoils a bag.
+    """
+    some = rows[rng.choice(len(rows), min(len(rows), MOST_STARTING), replace=False)]
+    tries = [_k_means(some, components, rng) for _ in range(1 + MANY // components if components > 1 else 1)]
+    means, spread = min(tries, key=lambda found: found[1])
     k = rows.shape[1]
-    means = rows[rng.choice(len(rows), components, replace=False)].copy()
-    some = rows[rng.choice(len(rows), min(len(rows), 4000), replace=False)]
-    for _ in range(3):
-        nearest = ((means**2).sum(1) - 2 * some @ means.T).argmin(1)
+    covariance = max(spread, 10 * VARIANCE_FLOOR) * np.eye(k)
+    return Mixture(np.full(components, 1 / components), means, np.tile(covariance, (components, 1, 1)))
+
+
+def _k_means(rows: Array, components: int, rng: np.random.Generator, steps: int = 3) -> tuple[Array, float]:
+    """Means (K, k) and mean squared distance per dimension, from rows drawn at random."""
+    means = rows[rng.choice(len(rows), components, replace=len(rows) < components)].copy()
+    for _ in range(steps):
+        nearest = ((means**2).sum(1) - 2 * rows @ means.T).argmin(1)
         counts = np.bincount(nearest, minlength=components)
-        for axis in range(k):
-            sums = np.bincount(nearest, some[:, axis], minlength=components)
+        for axis in range(rows.shape[1]):
+            sums = np.bincount(nearest, rows[:, axis], minlength=components)
             means[:, axis] = np.where(counts > 0, sums / np.maximum(counts, 1), means[:, axis])
-    spread = max(float(((some - means[nearest]) ** 2).mean()), 10 * VARIANCE_FLOOR)
-    return Mixture(np.full(components, 1 / components), means, np.tile(spread * np.eye(k), (components, 1, 1)))
+    return means, float(((rows - means[nearest]) ** 2).mean())
 
 
 def _coefficients(mixture: Mixture) -> Array:
