@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's module:object; appended, so that no local folder shadows a package
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_USAGE.format(verbs="\n".join(f"  {verb:8} {what}" for verb, what in VERBS.items())))
+        print(_USAGE.format(verbs="\n".join(f"  {verb:10} {what}" for verb, what in VERBS.items())))
         return 0 if argv else 2
     if argv[0] == "--version":
         from importlib.metadata import version
@@ -42,10 +42,10 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}? " if near else ""
         print(f"unknot: no verb {argv[0]!r}; {hint}valid: {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    from training import commands
+    from importlib import import_module
 
     try:
-        return getattr(commands, argv[0])(argv[1:])
+        return import_module(f"training.commands.{argv[0]}").main(argv[1:])
     except KeyboardInterrupt:
         print("unknot: interrupted", file=sys.stderr)
         return 130
