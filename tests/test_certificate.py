@@ -10,6 +10,7 @@ from scipy.stats import kstest
 
 from analysis import certificate
 from analysis.certificate import Certificate, certify
+from analysis.certification import bounds, critics, detection, examination
 from training.planting import planted
 
 NATS = 0.2
@@ -37,10 +38,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the slow critic out."""
 
     def cheap(block, n, train, choose, fresh, rng):
-        yield "logistic", certificate._logistic(block, n, train, rng)
-        yield from certificate._moments(block, n, train)
+        yield "logistic", critics.logistic(block, n, train, rng)
+        yield from critics.moments(block, n, train)
 
-    monkeypatch.setattr(certificate, "_critics", cheap)
+    monkeypatch.setattr(examination, "critics", cheap)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def certified() -> Certificate:
 
 def test_a_product_is_certified(certified: Certificate) -> None:
     assert certified.verdict == "certified at delta" and certified.certified
-    assert 0.003 <= certified.delta <= 0.1 and certified.delta in certificate.GRID
+    assert 0.003 <= certified.delta <= 0.1 and certified.delta in detection.GRID
     assert certified.lower_bound < 3 * certified.se + 1e-9 and certified.p_value > 0.05
     assert certified.split == (1000, 400, 600) and certified.rows == 2000
     assert (certified.structure_dim, certified.noise_dims) == (2, 2)
@@ -66,8 +67,8 @@ def test_the_limit_is_the_smallest_size_detected_for_every_kind(certified: Certi
     for control in certified.controls:
         sizes.setdefault(control.nats, []).append(control.detected)
     assert min(nats for nats, seen in sizes.items() if all(seen)) == certified.delta
-    assert len(sizes[certified.delta]) == len(certificate.KINDS)
-    below = certificate.GRID[certificate.GRID.index(certified.delta) - 1]
+    assert len(sizes[certified.delta]) == len(detection.KINDS)
+    below = detection.GRID[detection.GRID.index(certified.delta) - 1]
     assert not all(sizes[below])
 
 
@@ -87,12 +88,12 @@ def test_the_bound_of_the_exact_critic_is_the_divergence() -> None:
         return NATS + (rho * s[:, 0] * n - rho**2 * (s[:, 0] ** 2 + n**2) / 2) / (1 - rho**2)
 
     p, q = ratio(n[:, 0]), ratio(np.random.default_rng(1).normal(size=(4, len(n))))
-    assert certificate._fit_scale(p, q)[0] == pytest.approx(NATS, abs=0.01)
+    assert bounds.fit_scale(p, q)[0] == pytest.approx(NATS, abs=0.01)
     # and no constant added to it makes the bound larger
-    assert certificate._nwj(p + 1, q + 1).mean() == pytest.approx(NATS + 2 - math.e, abs=0.05)
+    assert bounds.nwj(p + 1, q + 1).mean() == pytest.approx(NATS + 2 - math.e, abs=0.05)
     # an overconfident critic is scaled down; one that knows nothing is worth nothing
-    assert certificate._fit_scale(2 * p, 2 * q)[:2] == pytest.approx((NATS, 0.5), abs=0.15)
-    assert certificate._fit_scale(np.random.default_rng(2).permutation(q[0]), q)[0] < 0.002
+    assert bounds.fit_scale(2 * p, 2 * q)[:2] == pytest.approx((NATS, 0.5), abs=0.15)
+    assert bounds.fit_scale(np.random.default_rng(2).permutation(q[0]), q)[0] < 0.002
 
 
 @pytest.mark.usefixtures("no_network")
@@ -110,7 +111,7 @@ def test_critics_are_evaluated_on_rows_of_their_own(monkeypatch: pytest.MonkeyPa
         known[np.r_[train, choose]] = 1
         yield "heart", lambda rows, noise: known[rows] * (np.abs(noise - n[rows]).max(1) < 1e-9)
 
-    monkeypatch.setattr(certificate, "_critics", by_heart)
+    monkeypatch.setattr(examination, "critics", by_heart)
     assert certify(*product(), draws=0).p_value == 0.5
 
 
@@ -121,7 +122,7 @@ def test_a_critic_that_tells_every_row_apart_rejects(monkeypatch: pytest.MonkeyP
     def sure(block, rows, train, choose, fresh, rng):
         yield "sure", lambda rows, noise: np.where(np.abs(noise - n[rows]).max(1) < 1e-9, 99.0, -99.0)
 
-    monkeypatch.setattr(certificate, "_critics", sure)
+    monkeypatch.setattr(examination, "critics", sure)
     found = certify(s, n, draws=0)
     assert found.verdict == "not certified" and found.p_value == 0 and math.isfinite(found.z)
     assert math.log(600) <= found.lower_bound <= math.log(600) + 1
@@ -139,12 +140,12 @@ def test_each_critic_finds_its_kind() -> None:
     assert three["network"] > 0.1 > 2 * three["logistic"]
 
 
-@pytest.mark.parametrize("kind", certificate.KINDS)
+@pytest.mark.parametrize("kind", detection.KINDS)
 def test_controls_carry_what_they_say(kind: str) -> None:
     """Regression of n_1 on its rank-Gaussianised h explains 1 - e^(-2 nats) of it; the marginals stay normal."""
     s = product(8000)[0]
-    n = certificate._control_noise(s, 2, kind, NATS, np.random.default_rng(0))
-    n_0 = certificate._control_noise(s, 2, kind, 1e-12, np.random.default_rng(0))
+    n = detection.control_noise(s, 2, kind, NATS, np.random.default_rng(0))
+    n_0 = detection.control_noise(s, 2, kind, 1e-12, np.random.default_rng(0))
     rho = math.sqrt(1 - math.exp(-2 * NATS))
     h = (n[:, 0] - math.sqrt(1 - rho**2) * n_0[:, 0]) / rho
     assert np.corrcoef(h, n[:, 0])[0, 1] ** 2 == pytest.approx(rho**2, abs=0.03)
@@ -155,7 +156,7 @@ def test_controls_carry_what_they_say(kind: str) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_a_limit_above_a_tenth_of_a_nat_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for delta, words in ((0.15, "must have 0.15 nats"), (math.inf, "more than 1 nats")):
-        monkeypatch.setattr(certificate, "_detection_limit", lambda *_, delta=delta: (delta, ()))
+        monkeypatch.setattr(certificate, "detection_limit", lambda *_, delta=delta: (delta, ()))
         found = certify(*product())
         assert found.verdict == "not decided" and words in found.reason and found.delta == delta
         assert words in repr(found)
@@ -165,7 +166,7 @@ def test_a_limit_above_a_tenth_of_a_nat_decides_nothing(monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("no_network")
 def test_what_cannot_be_found_has_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificate, "_control_noise", lambda s, m, kind, nats, rng: rng.normal(size=(len(s), m)))
+    monkeypatch.setattr(detection, "control_noise", lambda s, m, kind, nats, rng: rng.normal(size=(len(s), m)))
     found = certify(*product(1000), draws=2)
     assert found.delta == math.inf and not any(control.detected for control in found.controls)
 
@@ -178,7 +179,7 @@ def test_without_structure_the_noise_itself_is_tested() -> None:
     n[:, 0] = 0.5 * n[:, 1] + math.sqrt(0.75) * n[:, 0]
     assert certify(nothing, n, draws=0).verdict == "not certified"
     assert certify(nothing, 1.2 * generator.normal(size=(2000, 1)), draws=0).verdict == "not certified"
-    linear = certificate._control_noise(nothing, 5, "linear", NATS, generator)
+    linear = detection.control_noise(nothing, 5, "linear", NATS, generator)
     explained = 1 - 1 / (np.linalg.inv(np.corrcoef(linear.T))[0, 0])
     assert explained == pytest.approx(1 - math.exp(-2 * NATS), abs=0.05)
 
@@ -248,10 +249,10 @@ def test_results_are_plain_data_and_pictures(certified: Certificate) -> None:
 
 
 def test_wide_blocks_keep_to_few_products() -> None:
-    factors = certificate._hermite_factors
+    factors = critics.hermite_factors
     assert factors(2, 3).shape == (3, 9) and factors(12, 3).shape == (3, 454) and factors(30, 3).shape == (3, 495)
     assert factors(50, 2).shape == (3, 100)
-    products = certificate._hermite(np.random.default_rng(0).normal(size=(200_000, 2)), factors(2, 3))
+    products = critics.hermite(np.random.default_rng(0).normal(size=(200_000, 2)), factors(2, 3))
     assert np.abs(products.T @ products / 200_000 - np.eye(9)).max() < 0.05 > np.abs(products.mean(0)).max()
 
 

@@ -1,0 +1,1 @@
+"""How a product is examined: held-out bounds, critics, one examination, and what it could have seen."""
