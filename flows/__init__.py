@@ -13,6 +13,7 @@ _HOMES = {
     "GatedMixture": "base",
     "Front": "front",
     "load": "store",
+    "StrongDiffeo": "diffeo",
     "as_rows": "inputs",
 }
 

@@ -160,12 +160,12 @@ def test_planted_sets_stay_unexplained(name: str, noise_dims: int) -> None:
 
 def test_a_nearly_linear_draw_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([0.01, 0.04, 0.2])
-    monkeypatch.setattr(planting, "_unexplained_share", lambda x, target: next(seen))
+    monkeypatch.setattr(planting, "unexplained_share", lambda x, target: next(seen))
     bent = planted("two", noise_dims=1, rows=50).x
     assert next(seen, None) is None
-    monkeypatch.setattr(planting, "_unexplained_share", lambda x, target: 0.2)
+    monkeypatch.setattr(planting, "unexplained_share", lambda x, target: 0.2)
     assert not torch.equal(bent, planted("two", noise_dims=1, rows=50).x)
-    monkeypatch.setattr(planting, "_unexplained_share", lambda x, target: 0.01)
+    monkeypatch.setattr(planting, "unexplained_share", lambda x, target: 0.01)
     with pytest.raises(AssertionError, match=r"0\.010"):
         planted("two", noise_dims=1, rows=50)
 

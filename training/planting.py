@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from flows.diffeo import RandomDiffeo, unexplained_share
+
 __all__ = ["PLANTED_NAMES", "Planted", "RandomDiffeo", "planted"]
 
 TORUS_TUBE = 0.45  # the tube's radius; the torus' other radius is 1
@@ -40,53 +42,6 @@ class Planted:
     betti: tuple[int, ...]
     kind: str
     scored: bool
-
-
-class RandomDiffeo:
-    """A random diffeomorphism of R^dims: `rounds` of rotation and shear, then a last rotation.
-
-    A shear adds strength * tanh(u)^2 to each coordinate of one half, u being its partner in the other half: a random
-    linear form of the input, by the rotation before. An even function of a Gaussian is uncorrelated with it, so no
-    linear map undoes any of it; one partner each makes the effect per dimension the same in every dimension.
-
-    Args:
-        dims: dimension, at least 2.
-        seed: the rotations are drawn from it, uniformly (Haar); global random state is not touched.
-        strength: height of the shear, in units of the input; its slope is at most .77 * strength. The default hides about
-            5 percent of the variance of whitened rows from every linear map back, whatever dims. A share r puts
-            -1/2 log(1 - r) nats a dimension into bent noise, of which kappa = 1 leaves about half: .013 at the default;
-            at strength 1 (12 percent) it is .03 and bent noise is structure by the path's own measure.
-        rounds: number of rotations each followed by a shear.
-
-    Raises:
-        ValueError: dims below 2.
-    """
-
-    def __init__(self, dims: int, seed: int, strength: float = 0.65, rounds: int = 3) -> None:
-        if dims < 2:
-            raise ValueError(f"a shear needs two coordinates, got dims={dims}; add noise_dims, or pass diffeo=False")
-        generator = torch.Generator().manual_seed(seed)
-        self.rotations = [_random_rotation(dims, generator) for _ in range(rounds + 1)]
-        self.half = dims // 2
-        # where dims is odd one coordinate stays put: the others make up for it
-        self.strength = strength * math.sqrt(dims / (2 * self.half))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Map x (rows, dims), in its own floating dtype."""
-        for rotation in self.rotations[:-1]:
-            x = self._shear(x @ rotation.to(x), self.strength)
-        return x @ self.rotations[-1].to(x)
-
-    def inverse(self, y: Tensor) -> Tensor:
-        """The exact inverse, up to rounding, of `__call__`."""
-        y = y @ self.rotations[-1].to(y).T
-        for rotation in reversed(self.rotations[:-1]):
-            y = self._shear(y, -self.strength) @ rotation.to(y).T
-        return y
-
-    def _shear(self, x: Tensor, strength: float) -> Tensor:
-        partner, sheared, rest = x[:, : self.half], x[:, self.half : 2 * self.half], x[:, 2 * self.half :]
-        return torch.cat([partner, sheared + strength * partner.tanh().square(), rest], dim=1)
 
 
 def planted(name: str, rows: int = 12000, noise_dims: int = 3, seed: int = 0, diffeo: bool = True) -> Planted:
@@ -146,18 +101,10 @@ def _bend(clean: Tensor, seed: int) -> Tensor:
     """Bend clean (rows, D) by the first random diffeomorphism that no linear map undoes (mostly the very first)."""
     for attempt in range(64):
         x = RandomDiffeo(clean.shape[1], seed + attempt)(clean)
-        share = _unexplained_share(x, clean)
+        share = unexplained_share(x, clean)
         if share >= LEAST_UNEXPLAINED:
             return x
     raise AssertionError(f"64 diffeomorphisms were nearly linear; the last left {share:.3f} of the variance")
-
-
-def _random_rotation(dims: int, generator: torch.Generator) -> Tensor:
-    """A rotation (dims, dims), float64, uniform on SO(dims)."""
-    q, r = torch.linalg.qr(torch.randn(dims, dims, generator=generator, dtype=torch.float64))
-    q = q * r.diagonal().sign()
-    q[:, 0] *= torch.linalg.det(q).sign()
-    return q
 
 
 def _whiten(points: Tensor) -> Tensor:
@@ -165,14 +112,6 @@ def _whiten(points: Tensor) -> Tensor:
     centred = points - points.mean(0)
     variances, axes = torch.linalg.eigh(centred.T @ centred / (len(points) - 1))
     return centred @ (axes * variances.rsqrt()) @ axes.T
-
-
-def _unexplained_share(x: Tensor, target: Tensor) -> float:
-    """Share of the variance of `target` (rows, D) that the best affine map of x leaves, corrected for its freedom."""
-    x, target = x - x.mean(0), target - target.mean(0)
-    residual = target - x @ torch.linalg.lstsq(x, target).solution
-    freedom = (len(x) - 1) / (len(x) - 1 - x.shape[1])
-    return float((residual.square().sum(0) / target.square().sum(0)).mean() * freedom)
 
 
 @dataclass(frozen=True)
