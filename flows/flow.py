@@ -11,6 +11,7 @@ from flows.exits import Exits
 from flows.field import Field
 from flows.front import Front
 from flows.inputs import as_rows
+from flows.rows import Rows
 from flows.solver import Solution, dopri5, invert_rk4, rk4, rk4_states
 
 _CHUNK = 8192
@@ -69,8 +70,11 @@ class FunnelFlow(nn.Module):
 
     @classmethod
     def from_rows(cls, x: object, noise_floor: float = 1e-3, columns: str = "set-aside", **settings) -> "FunnelFlow":
-        """A flow, identity beyond its front, whose front is fitted to ``x`` (N, D); ``settings`` as the constructor."""
-        rows = as_rows(x, min_rows=2).detach()
+        """A flow, identity beyond its front, whose front is fitted to ``x`` (N, D); ``settings`` as the constructor.
+
+        ``x`` may be :class:`~flows.rows.Rows` that are not in memory: it is read once, in chunks.
+        """
+        rows = x if isinstance(x, Rows) else as_rows(x, min_rows=2).detach()
         front = Front.from_rows(rows, noise_floor, columns)
         flow = cls(front.features, front.used, front.dims, **settings)
         flow.front = front

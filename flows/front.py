@@ -6,6 +6,9 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from flows.moments import Moments
+from flows.rows import CHUNK, Rows
+
 
 class ColumnWarning(UserWarning):
     """Columns were set aside; the message names them."""
@@ -49,19 +52,21 @@ class Front(nn.Module):
         self.turn = nn.Parameter(torch.zeros(dims, dims))
 
     @classmethod
-    def from_rows(cls, x: Tensor, noise_floor: float = 1e-3, columns: str = "set-aside") -> "Front":
-        """Moments of ``x`` (N, D), already validated, in float64.
+    def from_rows(cls, x: Tensor | Rows, noise_floor: float = 1e-3, columns: str = "set-aside") -> "Front":
+        """Moments of ``x`` (N, D), already validated, in float64 and in one pass.
 
         Args:
             noise_floor: smallest standard deviation that counts as signal, as a share of the largest.
             columns: ``"set-aside"`` warns about constant and duplicate columns, ``"error"`` refuses them.
 
         Raises:
-            ValueError: refused columns, no varying column, or no more rows than columns.
+            ValueError: refused columns, no varying column, no more rows than columns, or numbers whose squares float64
+                cannot hold.
         """
         if columns not in ("set-aside", "error"):
             raise ValueError(f"columns must be 'set-aside' or 'error', got {columns!r}")
-        constant, twin_of = _constant_columns(x), _twins(x)
+        moments = Moments.of(x)
+        constant, twin_of = moments.constant, moments.twin_of
         used = torch.nonzero(~constant & (twin_of == torch.arange(x.shape[1]))).squeeze(1)
         _report_columns(constant, twin_of, columns)
         if len(used) == 0:
@@ -71,14 +76,11 @@ class Front(nn.Module):
                 f"too few rows: {len(x)} rows for {len(used)} varying columns; "
                 f"at least {len(used) + 1} are needed to whiten and about {100 * len(used)} to say anything"
             )
-        mean = x.double().mean(0)
-        centred = x[:, used].double() - mean[used]
-        variances, basis = torch.linalg.eigh(centred.T @ centred / len(x))
-        scales, basis = variances.clamp_min(0).sqrt().flip(0), basis.flip(1).contiguous()
+        scales, basis = _principal(moments.covariance[used][:, used])
         floor = noise_floor * scales[0]
         front = cls(x.shape[1], len(used), int((scales > floor).sum()))
         front.columns, front.twin_of, front.jittered = used, twin_of, _tied_columns(x, constant)
-        front.mean, front.basis, front.scales, front.floor = mean, basis, torch.maximum(scales, floor), floor
+        front.mean, front.basis, front.scales, front.floor = moments.mean, basis, torch.maximum(scales, floor), floor
         return front.to(x.dtype)
 
     def set_rotation(self, unmixing: Tensor) -> None:
@@ -129,32 +131,26 @@ class Front(nn.Module):
         return f"features={self.features}, used={self.used}, dims={self.dims}, floor={float(self.floor):.3g}"
 
 
-def _constant_columns(x: Tensor) -> Tensor:
-    return x.amax(0) == x.amin(0)
+def _principal(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard deviations (D,) of the principal directions, falling, and the directions (D, D) in columns."""
+    if not (bool(covariance.isfinite().all()) and bool((covariance.diagonal() > 0).any())):
+        raise ValueError(
+            "activations are so large or so small that their squares leave the range of float64; "
+            "divide them by their standard deviation first"
+        )
+    variances, basis = torch.linalg.eigh(covariance)
+    return variances.clamp_min(0).sqrt().flip(0), basis.flip(1).contiguous()
 
 
-def _twins(x: Tensor) -> Tensor:
-    """For every column the first column that equals it exactly (itself where none does)."""
-    twin_of = torch.arange(x.shape[1])
-    first: dict[bytes, list[int]] = {}
-    probe = x[:: max(1, len(x) // 64)].T.contiguous()
-    for j in range(x.shape[1]):
-        candidates = first.setdefault(probe[j].numpy().tobytes(), [])
-        for i in candidates:
-            if torch.equal(x[:, i], x[:, j]):
-                twin_of[j] = i
-                break
-        else:
-            candidates.append(j)
-    return twin_of
+def _tied_columns(x: Tensor | Rows, constant: Tensor, share: float = 0.01) -> Tensor:
+    """Columns in which one value fills more than ``share`` of the rows: no density there without jitter.
 
-
-def _tied_columns(x: Tensor, constant: Tensor, share: float = 0.01) -> Tensor:
-    """Columns in which one value fills more than ``share`` of the rows: no density there without jitter."""
+    Counted in all rows up to 2^24 numbers, beyond in that many, evenly spread.
+    """
+    sample = x[:: max(1, x.shape[0] * x.shape[1] // CHUNK)]
     tied = torch.zeros(x.shape[1], dtype=torch.bool)
-    for j in range(x.shape[1]):
-        if not constant[j]:
-            tied[j] = int(torch.unique(x[:, j], return_counts=True)[1].max()) > max(share * len(x), 1)
+    for j in torch.nonzero(~constant).squeeze(1).tolist():
+        tied[j] = int(torch.unique(sample[:, j], return_counts=True)[1].max()) > max(share * len(sample), 1)
     return tied
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flows.rows import Rows, chunks
+
 
 def as_rows(x: Any, *, name: str = "activations", width: int | None = None, min_rows: int = 1) -> Tensor:
     """Returns `x` as a dense, finite, floating tensor of shape (B, D).
@@ -30,34 +32,56 @@ def as_rows(x: Any, *, name: str = "activations", width: int | None = None, min_
         ValueError: wrong number of axes, wrong width, no columns unless `width=0`, too few rows, NaN or inf.
     """
     rows = as_tensor(x, name)
+    check_kind(rows, tuple(rows.shape), name, width, min_rows)
+    if rows.dtype not in (torch.float32, torch.float64):
+        rows = rows.to(torch.float32)
+    check_finite(rows, name)
+    return rows
+
+
+def check_kind(
+    rows: Tensor, shape: tuple[int, ...], name: str = "activations", width: int | None = None, min_rows: int = 1
+) -> None:
+    """Raises what :func:`as_rows` raises of an array's dtype and shape; ``rows`` may be an excerpt of it."""
     if rows.dtype == torch.bool or rows.is_complex() or rows.layout != torch.strided:
         raise TypeError(
             f"{name} must be a dense array of real numbers, got {rows.dtype}, {rows.layout}; convert to float32 first"
         )
-    if rows.ndim != 2:
+    if len(shape) != 2:
         raise ValueError(
-            f"{name} must have 2 axes (rows, features), got shape {tuple(rows.shape)}; "
+            f"{name} must have 2 axes (rows, features), got shape {shape}; "
             "reshape to (rows, features), one row for each token or position"
         )
-    count, columns = rows.shape
+    count, columns = shape
     if columns == 0 and width != 0:
-        raise ValueError(f"{name} must have at least 1 column, got shape {tuple(rows.shape)}; pass (rows, features)")
+        raise ValueError(f"{name} must have at least 1 column, got shape {shape}; pass (rows, features)")
     if width is not None and columns != width:
         raise ValueError(
-            f"{name} must have {width} columns, got {columns} (shape {tuple(rows.shape)}); "
+            f"{name} must have {width} columns, got {columns} (shape {shape}); "
             "pass rows of the same layer, without dropping or adding columns"
         )
     if count < min_rows:
         raise ValueError(f"{name} must have at least {min_rows} rows, got {count}; pass more rows")
-    if rows.dtype not in (torch.float32, torch.float64):
-        rows = rows.to(torch.float32)
-    bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if bad:
-        first = ", ".join(map(str, bad[:5]))
+
+
+def check_finite(rows: Tensor | Rows, name: str = "activations") -> None:
+    """One pass over the rows, in chunks.
+
+    Raises:
+        ValueError: NaN or inf; the message counts the rows and names the first.
+    """
+    first: list[int] = []
+    count = before = 0
+    for chunk in chunks(rows):
+        bad = (~chunk.isfinite().all(dim=1)).nonzero().flatten()
+        count += len(bad)
+        first += [before + i for i in bad[: 5 - len(first)].tolist()]
+        before += len(chunk)
+    if count:
         raise ValueError(
-            f"{name} contain NaN or inf in {len(bad)} of {count} rows (first: {first}); drop those rows first"
+            f"{name} contain NaN or inf in {count} of {len(rows)} rows (first: {', '.join(map(str, first))}); "
+            "drop those rows first"
         )
-    return rows
 
 
 def as_tensor(x: Any, name: str) -> Tensor:

@@ -1,11 +1,13 @@
-"""Activations: checked when made, split by source, read from four kinds of file."""
+"""Activations: checked when made, split by source, read from files."""
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.activations import Activations, read_activations
+from flows import files
+from flows.rows import StoredRows
+from training.activations import Activations, fitting, read_activations
 
 X = np.arange(24, dtype=np.float32).reshape(8, 3)
 LABELS = np.arange(8) % 2
@@ -80,6 +82,28 @@ def test_split_with_one_large_source(seed):
     assert len(held) == 50
 
 
+def one_by_one(sizes, order, room):
+    """The rule of the split, said slowly."""
+    held = torch.zeros(len(sizes), dtype=torch.bool)
+    for i in order.tolist():
+        if sizes[i] <= room:
+            held[i] = True
+            room -= int(sizes[i])
+    if not held.any():
+        held[sizes.argmin()] = True
+    return held
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_split_takes_every_source_that_still_fits(seed):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(1, 40, (60,), generator=generator) ** 2
+    order = torch.randperm(60, generator=generator)
+    for share in (0.001, 0.01, 0.15, 0.7):
+        room = share * int(sizes.sum())
+        assert fitting(sizes, order, room).equal(one_by_one(sizes, order, room))
+
+
 def test_split_never_empty():
     train, held = Activations(torch.zeros(10, 1), sources=ids(2, 5)).split(0.1)
     assert len(train) == len(held) == 5
@@ -109,7 +133,7 @@ def test_read_several_arrays(tmp_path, suffix):
     read = read_activations(path, "x", labels="labels", groups="groups")
     assert read.x.equal(torch.tensor(X))
     assert read.labels.tolist() == LABELS.tolist() and read.sources.tolist() == GROUPS.tolist()
-    assert read.name == "a" and read.about == {"path": str(path), "key": "x"}
+    assert read.name == "a" and read.about == {"path": str(path), "key": "x", "files": [str(path)]}
     with pytest.raises(ValueError, match=r"holds 2 arrays that could be the activations.* pass key=, valid: x, y$"):
         read_activations(path, labels="labels", groups="groups")
     with pytest.raises(ValueError, match=r"no array 'label' in .*did you mean 'labels'\?"):
@@ -124,7 +148,7 @@ def test_the_only_array_needs_no_key(tmp_path, suffix):
     assert read_activations(path, labels="labels").about["key"] == "layer"
 
 
-def test_read_npy_maps_the_file_and_leaves_it_alone(tmp_path):
+def test_read_npy_leaves_the_file_alone(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, X)
     np.save(tmp_path / "labels.npy", LABELS)
@@ -137,13 +161,17 @@ def test_read_npy_maps_the_file_and_leaves_it_alone(tmp_path):
         read_activations(path, "y")
 
 
-def test_read_npy_shares_the_mapped_memory(tmp_path, monkeypatch):
+def test_large_files_stay_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "IN_MEMORY", X.nbytes - 1)
     np.save(tmp_path / "x.npy", X)
-    mapped, load = [], np.load
-    monkeypatch.setattr(np, "load", lambda *args, **kwargs: mapped.append(load(*args, **kwargs)) or mapped[-1])
     read = read_activations(tmp_path / "x.npy")
-    assert isinstance(mapped[0], np.memmap)
-    assert read.x.data_ptr() == mapped[0].ctypes.data
+    assert isinstance(read.x, StoredRows) and isinstance(read.x.pieces[0], np.memmap)
+    assert repr(read) == "Activations('x', 8 rows x 3)"
+    assert np.array_equal(read.x, X)
+    mapped = Activations(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    assert isinstance(mapped.x, StoredRows) and np.array_equal(mapped.x, X)
+    monkeypatch.setattr(files, "IN_MEMORY", X.nbytes)
+    assert isinstance(read_activations(tmp_path / "x.npy").x, torch.Tensor)
 
 
 def test_read_bare_tensor(tmp_path):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from flows.inputs import as_rows, as_tensor, nearest
+from flows.files import Arrays, arrays_in, load, load_rows, matching
+from flows.inputs import as_rows, as_tensor, check_finite, nearest
+from flows.rows import Rows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,7 +22,8 @@ class Activations:
     """A cloud of activations.
 
     Attributes:
-        x: (N, D) float32 or float64, checked by `flows.inputs.as_rows`.
+        x: (N, D) float32 or float64, checked by `flows.inputs.as_rows`; `flows.rows.Rows` where they stay on disk, as
+            they do if a memmap of more than 500 MiB is given.
         labels: (N,) int64 on the CPU, or None.
         sources: (N,) int64 on the CPU, the image, sentence or trial that each row comes from, or None if each row is
             its own.
@@ -34,17 +34,26 @@ class Activations:
         TypeError, ValueError: `x` is not good rows, or labels or sources are not one integer a row.
     """
 
-    x: Tensor
+    x: Tensor | Rows
     labels: Tensor | None = None
     sources: Tensor | None = None
     name: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        x = as_rows(self.x).detach()
+        x = self._checked(self.x)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "labels", one_integer_each(self.labels, len(x), "labels"))
         object.__setattr__(self, "sources", one_integer_each(self.sources, len(x), "sources"))
+
+    @staticmethod
+    def _checked(x: Any) -> Tensor | Rows:
+        if isinstance(x, np.memmap):
+            x = load_rows([Path(x.filename or "")], [x])
+        if not isinstance(x, Rows):
+            return as_rows(x).detach()
+        check_finite(x)
+        return x
 
     def __len__(self) -> int:
         return len(self.x)
@@ -75,120 +84,87 @@ class Activations:
         if not 0 < held_out < 1:
             raise ValueError(f"held_out must lie strictly between 0 and 1, got {held_out}; try 0.15")
         rows = torch.arange(len(self))
-        sources = rows if self.sources is None else self.sources
-        _, source, sizes = sources.unique(return_inverse=True, return_counts=True)
+        source, sizes = rows, torch.ones_like(rows)
+        if self.sources is not None:
+            _, source, sizes = self.sources.unique(return_inverse=True, return_counts=True)
         if len(sizes) < 2:
             raise ValueError(f"a split needs at least 2 sources, got {len(sizes)}; pass rows of more sources")
         order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(seed))
-        is_held = torch.zeros(len(sizes), dtype=torch.bool)
-        room = held_out * len(self)
-        for i, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
-            if size <= room:
-                is_held[i] = True
-                room -= size
-        if not is_held.any():
-            is_held[sizes.argmin()] = True
-        return rows[~is_held[source]], rows[is_held[source]]
+        is_held = fitting(sizes, order, held_out * len(self))[source]
+        return rows[~is_held], rows[is_held]
+
+
+def fitting(sizes: Tensor, order: Tensor, room: float) -> Tensor:
+    """Which sources (S,) fit into `room` rows, each taken in `order` if it still fits; at least the smallest."""
+    is_held = torch.zeros(len(sizes), dtype=torch.bool)
+    filled = sizes[order].cumsum(0)
+    count = int((filled <= room).sum())  # all of these fit; after them only some
+    is_held[order[:count]] = True
+    room -= int(filled[count - 1]) if count else 0
+    smallest = int(sizes.min())
+    for i in order[count:].tolist() if room >= smallest else ():
+        if sizes[i] <= room:
+            is_held[i] = True
+            room -= int(sizes[i])
+            if room < smallest:
+                break
+    if not is_held.any():
+        is_held[sizes.argmin()] = True
+    return is_held
 
 
 def read_activations(
     path: str | PathLike[str], key: str | None = None, labels: str | None = None, groups: str | None = None
 ) -> Activations:
-    """Reads activations from a .npy (memory-mapped, never written), .npz, .pt (weights only) or .safetensors file.
+    """Reads activations from a .npy, .npz, .pt (weights only), .safetensors or .parquet file, or from many by a pattern.
+
+    Rows of more than 500 MiB stay on disk and are read as they are needed, but for .npz and .parquet.
 
     Args:
-        path: the file.
-        key: which of its arrays; needed only if there are several besides those that `labels` and `groups` name.
-        labels: a name of an array in the same file, or the path of a .npy file: one integer a row.
-        groups: the same for the source of each row.
+        path: the file, or a pattern (``acts/*.npy``) of shards, taken in the order of their names.
+        key: which of a file's arrays; needed only if there are several besides those that `labels` and `groups` name.
+            Of a .parquet table without columns of lists all other columns are the activations.
+        labels: a name of an array in the same files, or a .npy file or pattern: one integer a row.
+        groups: the same for the source of each row; a number means the same source in every shard.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: unknown suffix, unreadable file, unknown or missing key, and all that `Activations` refuses.
+        FileNotFoundError: no such file, or none that matches.
+        ModuleNotFoundError: .parquet without pyarrow.
+        ValueError: unknown suffix, unreadable file, unknown or missing key, shards that differ in width or dtype, and
+            all that `Activations` refuses.
         TypeError: the array does not hold real numbers, or labels or groups no integers.
     """
-    path = Path(path)
-    arrays = _open(path)
-    if key is None:
-        candidates = [name for name in arrays if name not in (labels, groups)]
-        if len(candidates) != 1:
-            raise ValueError(
-                f"{path} holds {len(candidates)} arrays that could be the activations, expected 1; "
-                f"pass key=, {nearest('', candidates)}"
-            )
-        key = candidates[0]
-    x = _load(arrays, key, path)
-    about = {"path": str(path), "key": key}
-    return Activations(x, _ids(arrays, labels, path), _ids(arrays, groups, path), path.stem, about)
+    path, files = Path(path), matching(Path(path))
+    besides = [name for name in (labels, groups) if name is not None]
+    shards = [(file, arrays_in(file, besides)) for file in files]
+    keys = [_only_key(arrays, besides, file) if key is None else key for file, arrays in shards]
+    x = load_rows(files, [load(arrays, name, file) for name, (file, arrays) in zip(keys, shards, strict=True)])
+    about = {
+        "path": str(path),
+        "key": keys[0] if key is None and len(files) == 1 else key,
+        "files": list(map(str, files)),
+    }
+    return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about)
 
 
-Arrays = dict[str, Callable[[], Any]]  # loaded on demand: a file may hold many layers
+def _only_key(arrays: Arrays, besides: Sequence[str], path: Path) -> str:
+    candidates = [name for name in arrays if name not in besides]
+    if len(candidates) != 1:
+        raise ValueError(
+            f"{path} holds {len(candidates)} arrays that could be the activations, expected 1; "
+            f"pass key=, {nearest('', candidates)}"
+        )
+    return candidates[0]
 
 
-def _open_npy(path: Path) -> Arrays:
-    # "c" is copy-on-write: torch may share the memory without a warning, and the file stays as it is.
-    return {path.stem: partial(np.load, path, mmap_mode="c", allow_pickle=False)}
-
-
-def _open_npz(path: Path) -> Arrays:
-    with path.open("rb") as stream:  # numpy leaves a file that it opened itself open when it is corrupt
-        return {name: partial(_load_npz, path, name) for name in np.load(stream, allow_pickle=False).files}
-
-
-def _load_npz(path: Path, name: str) -> Any:
-    with path.open("rb") as stream:
-        return np.load(stream, allow_pickle=False)[name]
-
-
-def _open_pt(path: Path) -> Arrays:
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    named = content if isinstance(content, dict) else {path.stem: content}
-    return {str(name): partial(torch.as_tensor, x) for name, x in named.items() if isinstance(x, Tensor)}
-
-
-def _open_safetensors(path: Path) -> Arrays:
-    file = safe_open(path, framework="pt")
-    return {name: partial(file.get_tensor, name) for name in sorted(file.keys())}
-
-
-_OPENERS = {".npy": _open_npy, ".npz": _open_npz, ".pt": _open_pt, ".safetensors": _open_safetensors}
-
-
-def _open(path: Path) -> Arrays:
-    if path.suffix not in _OPENERS:
-        raise ValueError(f"{path} has an unknown suffix {path.suffix!r}; {nearest(path.suffix, _OPENERS)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path} (working directory {Path.cwd()}); check the path")
-    with _readable(path):
-        return _OPENERS[path.suffix](path)
-
-
-def _load(arrays: Arrays, name: str, path: Path) -> Any:
-    if name not in arrays:
-        raise ValueError(f"no array {name!r} in {path}; {nearest(name, arrays)}")
-    with _readable(path):
-        return arrays[name]()
-
-
-def _ids(arrays: Arrays, name: str | None, path: Path) -> Any:
+def _ids(shards: Sequence[tuple[Path, Arrays]], name: str | None) -> Any:
+    """Labels or sources called `name` in every shard, or in files of their own."""
     if name is None:
         return None
-    other = Path(name)
-    if name not in arrays and other.suffix == ".npy":
-        return _load(_open(other), other.stem, other)
-    return _load(arrays, name, path)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # each format's reader has half a dozen error classes of its own
-        cause = str(error).partition(". ")[0]  # torch goes on to advise weights_only=False
-        raise ValueError(
-            f"{path} cannot be read as {path.suffix}: {type(error).__name__}: {cause}; "
-            "it may be truncated or corrupt, or hold Python objects: write it again as plain numeric arrays"
-        ) from error
+    if Path(name).suffix == ".npy" and name not in shards[0][1]:
+        shards = [(file, arrays_in(file)) for file in matching(name)]
+        return np.concatenate([load(arrays, file.stem, file) for file, arrays in shards])
+    return np.concatenate([load(arrays, name, file) for file, arrays in shards])
 
 
 def one_integer_each(ids: Any, rows: int, name: str) -> Tensor | None:

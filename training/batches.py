@@ -7,11 +7,13 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from flows.rows import Rows
+
 
 class StepBatches(IterableDataset):
     """Endless batches (B, M) of ``rows`` (N, M), reshuffled every epoch, starting at optimiser step ``start``."""
 
-    def __init__(self, rows: Tensor, batch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1):
+    def __init__(self, rows: Tensor | Rows, batch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1):
         self.rows, self.batch, self.seed, self.start = rows, min(batch, len(rows)), seed, start
         self.rank, self.world = rank, world
 
@@ -30,9 +32,9 @@ class StepBatches(IterableDataset):
 
 
 class WhiteRows(LightningDataModule):
-    """Whitened training and held-out rows; the loader starts at the trainer's step."""
+    """Whitened training rows, in memory or not, and held-out rows in memory; the loader starts at the trainer's step."""
 
-    def __init__(self, white: Tensor, held_out: Tensor, batch: int, seed: int):
+    def __init__(self, white: Tensor | Rows, held_out: Tensor, batch: int, seed: int):
         super().__init__()
         self.white, self.held_out, self.batch, self.seed = white, held_out, batch, seed
 

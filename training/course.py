@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flows.flow import FunnelFlow
+from flows.rows import Rows
 from training.objective import Terms, objective
 from training.progress import Progress
 from training.selection import Choice, choose
@@ -34,7 +35,7 @@ class Course:
     def __init__(
         self,
         flow: FunnelFlow,
-        white: Tensor,
+        white: Tensor | Rows,
         held_out: Tensor,
         model: ModelSettings,
         path: PathSettings,

@@ -14,7 +14,7 @@ from lightning import Callback, Trainer
 from torch import Tensor
 
 from flows.flow import FunnelFlow
-from flows.inputs import as_rows
+from flows.rows import Picked
 from training.activations import Activations
 from training.batches import WhiteRows
 from training.course import Course
@@ -22,8 +22,10 @@ from training.module import FunnelModule
 from training.nulls import Null, check, find_null
 from training.selection import Vertex, stability
 from training.settings import ModelSettings, PathSettings, split_settings
+from training.whitening import White, whitened
 
 FEWEST_ROWS = 100
+MOST_HELD_OUT = 100_000  # what is measured on more of them is known no better
 
 
 @dataclass
@@ -45,7 +47,7 @@ class FitResult:
         stability: share of resamples of the held-out rows that choose the same k; see training.selection.stability.
         nll: held-out nats per row of the final flow, in original units.
         kinetic: held-out kinetic energy per row of the final flow.
-        held_out, train: row indices.
+        held_out, train: row indices; of more than 100 000 held-out rows those that were measured.
         steps: optimiser steps taken.
         notes: what happened on the way, in words.
         snapshots: the debiased flow of every k that the path proposed.
@@ -139,7 +141,7 @@ def fit(
     """Train a funnel flow on activations and read off how many dimensions carry structure.
 
     Args:
-        x: activations (N, D): tensor, array or nested list of numbers; or an :class:`~training.Activations`.
+        x: activations (N, D): tensor, array, memmap or nested list of numbers; or an :class:`~training.Activations`.
         kappa: regularity, nats per squared whitened unit of kinetic energy.
         seed: draws split, start, batches and gates; same machine and seed, same result.
         groups: (N,) source of every row (image, sentence, trial), so that no source is on both sides of the split.
@@ -161,7 +163,7 @@ def fit(
     model, path = split_settings({"kappa": kappa, **settings})
     check(null_worth)
     if not isinstance(x, Activations):
-        x = Activations(as_rows(x).cpu(), sources=groups)  # type: ignore[arg-type]
+        x = Activations(x.cpu() if isinstance(x, Tensor) else x, sources=groups)  # type: ignore[arg-type]
     elif groups is not None:
         raise ValueError("groups= goes with plain rows; these Activations have sources of their own: set those instead")
     return run(prepare(x, model, path, seed), model, path, seed, null_worth)
@@ -180,7 +182,10 @@ class Prepared:
 
 
 def prepare(activations: Activations, model: ModelSettings, path: PathSettings, seed: int) -> Prepared:
-    """Split by source, fit the front to the training rows, whiten; columns full of exact ties get jitter at the floor."""
+    """Split by source, fit the front to the training rows, whiten; columns full of exact ties get jitter at the floor.
+
+    Rows that are not in memory are read twice, for the check and for the front, and after that batch by batch.
+    """
     x = activations.x
     if len(x) < FEWEST_ROWS:
         raise ValueError(
@@ -190,8 +195,9 @@ def prepare(activations: Activations, model: ModelSettings, path: PathSettings, 
         raise ValueError(f"seed must lie in [0, 2**31), got {seed}")
     train, held_out = activations.split(path.held_out, seed)
     held_out = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(seed))]
+    rows = x[train] if isinstance(x, Tensor) else Picked(x, train)
     flow = FunnelFlow.from_rows(
-        x[train],
+        rows,
         noise_floor=model.noise_floor,
         columns=model.columns,
         hidden=model.hidden,
@@ -202,9 +208,14 @@ def prepare(activations: Activations, model: ModelSettings, path: PathSettings, 
         seed=seed,
     )
     generator = torch.Generator().manual_seed(seed)
-    white, white_held = (_jittered_white(flow, x[rows], generator) for rows in (train, held_out))
+    white = whitened(flow.front, rows, generator)
+    white_held = White(flow.front, x[held_out[:MOST_HELD_OUT]], generator)[:]
+    notes = _notes(flow)
+    if len(held_out) > MOST_HELD_OUT:
+        notes.append(f"measured on {MOST_HELD_OUT} of {len(held_out)} held-out rows, drawn by seed {seed}")
+        held_out = held_out[:MOST_HELD_OUT]
     offset = -float(flow.front.ladj + flow.front.floor_log_prob(x[held_out].to(flow.exits.tau)).mean())
-    return Prepared(flow, WhiteRows(white, white_held, path.batch, seed), train, held_out, offset, _notes(flow))
+    return Prepared(flow, WhiteRows(white, white_held, path.batch, seed), train, held_out, offset, notes)
 
 
 def _notes(flow: FunnelFlow) -> list[str]:
@@ -222,14 +233,6 @@ def _notes(flow: FunnelFlow) -> list[str]:
             f"columns {jittered} hold more than 1 % exact ties: jittered at the noise floor {float(front.floor):.3g}"
         )
     return notes
-
-
-def _jittered_white(flow: FunnelFlow, x: Tensor, generator: torch.Generator) -> Tensor:
-    x = x.to(flow.exits.tau)
-    if bool(flow.front.jittered.any()):
-        jitter = torch.randn(x.shape, generator=generator) * flow.front.floor
-        x = x + jitter.to(x) * flow.front.jittered
-    return flow.front.whiten(x)
 
 
 def run(

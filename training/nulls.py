@@ -17,6 +17,7 @@ import torch
 from training.settings import ModelSettings, PathSettings
 
 RUNS = 5
+MOST_ROWS = 200_000
 MARGIN = 1.25
 _TABLE = Path(__file__).with_name("null_table.json")
 _log = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ class Null:
 def find_null(rows: int, dims: int, model: ModelSettings, path: PathSettings, null: str | float) -> Null:
     """The null threshold for ``rows`` training rows in ``dims`` dimensions.
 
-    A null measured at the same settings serves row counts within a factor 1.5 and dimensions within 1.25.
+    A null measured at the same settings serves row counts within a factor 1.5 and dimensions within 1.25, and one of
+    200 000 rows any larger number: what noise seems worth is overfitting, and more rows make that no worse.
 
     Args:
         null: "auto" looks in the shipped table, then in the cache, then runs and caches; "run" always runs; a number is used.
@@ -54,7 +56,7 @@ def find_null(rows: int, dims: int, model: ModelSettings, path: PathSettings, nu
     check(null)
     if not isinstance(null, str):
         return Null(float(null), float("nan"), "given", rows, dims)
-    key = fingerprint(model, path)
+    key, rows = fingerprint(model, path), min(rows, MOST_ROWS)
     for source, file in (("table", _TABLE), ("cache", cache_file())) if null == "auto" else ():
         cell = _nearest(_read(file), key, rows, dims)
         if cell:

@@ -7,12 +7,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from flows.flow import FunnelFlow
+from flows.rows import Rows
 
 _MOST_ROWS = 8000
 _MARGINAL_COMPONENTS = 8
 
 
-def ica_rotation(white: Tensor, seed: int, most_rows: int = 20_000) -> Tensor:
+def ica_rotation(white: Tensor | Rows, seed: int, most_rows: int = 20_000) -> Tensor:
     """FastICA's unmixing (M, M) of whitened rows (N, M); with two Gaussian dimensions it never converges, which is fine."""
     from sklearn.decomposition import FastICA
     from sklearn.exceptions import ConvergenceWarning
@@ -27,7 +28,7 @@ def ica_rotation(white: Tensor, seed: int, most_rows: int = 20_000) -> Tensor:
 
 
 @torch.no_grad()
-def latent_sample(flow: FunnelFlow, white: Tensor, seed: int, steps: int, most_rows: int = _MOST_ROWS) -> Tensor:
+def latent_sample(flow: FunnelFlow, white: Tensor | Rows, seed: int, steps: int, most_rows: int = _MOST_ROWS) -> Tensor:
     """z(1) (n, M) of at most ``most_rows`` whitened rows drawn by ``seed``."""
     chosen = torch.randperm(len(white), generator=torch.Generator().manual_seed(seed))[:most_rows]
     return flow.solve(white[chosen].to(flow.exits.tau) @ flow.front.rotation.T, steps=steps).z
