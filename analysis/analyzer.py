@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.dimensions import NOTHING, Dimensions, dimensions
 from analysis.examples import Examples, of_dimension, of_level, of_piece, tail_mass
+from analysis.progress import tracked
 from flows.flow import FunnelFlow
 from flows.inputs import as_rows
 
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from analysis.hierarchy import Hierarchy
     from analysis.intrinsic import IntrinsicDimension
     from analysis.levels import Levels
+    from analysis.merge_tree import MergeTree
     from analysis.run import SavedRun
     from analysis.tear import Tear
-    from analysis.tree import MergeTree
 
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
+ROWS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,9 +134,11 @@ class Analyzer:
 
     @cached_property
     def _blocks(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        chunks = tracked(self.x.split(ROWS_AT_ONCE), "rows to structure and noise", "chunk")
         with torch.no_grad():
-            s, n = self.flow.split(self.flow.transform(self.x))
-        return s.double().numpy(), n.double().numpy()
+            parts = [self.flow.split(self.flow.transform(rows)) for rows in chunks]
+        s, n = (torch.cat(block).double().numpy() for block in zip(*parts, strict=True))
+        return s, n
 
     @cached_property
     def density(self) -> Density:
@@ -183,10 +187,10 @@ class Analyzer:
             return Nothing("tree")
         from analysis.tree import tree
 
-        return tree(self.s, groups=self.sources, seed=self.seed)
+        return tree(self.s, groups=self.sources, seed=self.seed, flat=True)
 
     def tree(self) -> MergeTree | Nothing:
-        """Pieces of s and how they join as the level falls, with a generative mixture along that tree."""
+        """Pieces of s and how they join as the level falls; a generative mixture along that tree, beside a flat one."""
         return self._tree
 
     def sample(self, node: int | None = None, count: int = 1, noise: bool = True) -> torch.Tensor:

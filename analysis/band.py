@@ -12,6 +12,7 @@ from analysis.density import Density
 from analysis.domains import Function, Grid, Segments, _called
 from analysis.em import Mixture
 from analysis.persistence import bottleneck
+from analysis.progress import tracked
 
 Array = NDArray[np.float64]
 
@@ -97,7 +98,8 @@ def bootstrap_band(height: Height, domain: Grid | Segments, cut: float, rows: in
     bars = domain.bars(values, cut, "vertices")
     inside = values >= cut
     distances, suprema = [], []
-    for seed_here in np.random.SeedSequence([seed, 7]).generate_state(replicates):
+    seeds = np.random.SeedSequence([seed, 7]).generate_state(replicates)
+    for seed_here in tracked(seeds, "level sets: band", "refit"):
         other = height.redraw(int(seed_here)).on(domain)
         distances.append(bottleneck(bars, domain.bars(other, cut, "vertices")))
         apart = np.abs(np.maximum(other, cut) - np.maximum(values, cut))[inside]

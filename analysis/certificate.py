@@ -68,6 +68,12 @@ class Certificate:
     @property
     def meaning(self) -> str:
         """The verdict in plain words."""
+        if not self.structure_dim:
+            about = "s is empty, nothing but noise at this regularity, so the test is whether n itself is N(0, I): "
+            return about + self._meaning()
+        return self._meaning()
+
+    def _meaning(self) -> str:
         if self.certified:
             kinds = ", ".join(dict.fromkeys(control.kind for control in self.controls))
             found = f"no dependence of these kinds above {self.delta:g} nats was there to be found: {kinds}"
@@ -94,7 +100,9 @@ class Certificate:
             lines.append(f"  detection limit  {limit}")
         train, choose, evaluate = self.split
         parts = f": {train} train, {choose} choose, {evaluate} evaluate" if evaluate else ""
-        lines.append(f"  rows             {self.rows}{parts}; s {self.structure_dim}-D, n {self.noise_dims}-D")
+        lines.append(
+            f"  rows             {self.rows}{parts}; structure s {self.structure_dim}-D, noise n {self.noise_dims}-D"
+        )
         return "\n".join([*lines, f"  meaning          {self.meaning}"])
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.em import KINDS, Mixture, average, features, fit_mixture
+from analysis.progress import tracked
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
@@ -236,7 +237,7 @@ def _search(points: Array, judges: Array, seed: int) -> tuple[Mixture, str, tupl
     best: tuple[float, Mixture, str] | None = None
     for kind in KINDS if rows.shape[1] > 1 else KINDS[:1]:
         top, worse = -np.inf, 0
-        for count in COMPONENTS:
+        for count in tracked(COMPONENTS, f"density: {kind} Gaussians", "count"):
             if worse == PATIENCE or count > max(1, len(rows) // 5):
                 break
             rng = np.random.default_rng([seed, count])

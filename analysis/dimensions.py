@@ -54,11 +54,16 @@ class Dimensions:
         lines = [head]
         if np.isfinite(self.confidence):
             lines.append(
-                f"confidence {self.confidence:.2f}; same k in {self.stability:.0%} of resamples; null {self.null_worth:.3f} nats"
+                f"confidence {self.confidence:.2f}: by so much the next best k has a narrower range of lambda; "
+                f"{self.stability:.0%} of resamples choose the same k"
             )
+            lines.append(f"a dimension of noise alone seems worth up to {self.null_worth:.3f} nats (the null)")
         lines += [f"  {line}" for line in self._worths()]
+        if self.hull:
+            lines.append(f"best k for each lambda (hull): {', '.join(self._ranges())}")
         if noise := self.exits[self.structure_dim :]:
-            lines.append(f"noise: {len(noise)} dimensions leave at depth {_range(noise)}")
+            plural = "s leave" if len(noise) > 1 else " leaves"
+            lines.append(f"noise: {len(noise)} dimension{plural} at depth {_range(noise)} (0 the data, 1 the latent)")
         return "\n".join(lines)
 
     def _worths(self) -> Iterator[str]:
@@ -71,6 +76,15 @@ class Dimensions:
             names = f"s{first + 1}" if last == first + 1 else f"s{first + 1} to s{last}"
             yield f"{names}: worth {worth:.3f} ± {error:.3f} nats each{when}"
             first = last
+
+    def _ranges(self) -> Iterator[str]:
+        """From which lambda up each vertex of the hull is best."""
+        for vertex in self.hull:
+            low, high = vertex.get("low"), vertex.get("high")
+            if low:
+                yield f"{vertex['k']} above {low:.3f}" + (" nats" if high is None else "")
+            else:
+                yield f"{vertex['k']} " + ("everywhere" if high is None else "below that")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Worth of each structure dimension beside the null."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis import drawing
+from analysis.progress import tracked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,21 +86,25 @@ class Hierarchy:
     def __repr__(self) -> str:
         sizes = f"{self.rows} rows, seed {self.seed}"
         taus = list(self.noise_exits.values())
-        noise = f"noise: {len(taus)} dimensions" + (
+        noise = f"noise: {len(taus)} dimension{'s' * (len(taus) != 1)}" + (
             f", out at depth {min(taus):.2f} to {max(taus):.2f}" if taus else ""
         )
         if not self.dimensions:
             return f"Hierarchy: {NOTHING}; {noise}; {sizes}"
         lines = [
             f"Hierarchy of {len(self.dimensions)} structure dimensions; errors as shares of the variance of x; {sizes}",
-            "   s   z   worth   price  depth  zeroed   moved   so far",
+            "   s   z   worth   price  depth  zeroed   moved  so far",
         ]
         for j, d in enumerate(self.dimensions):
             lines.append(
-                f"{j:4d}{d.index:4d}{_cell(d.worth)}{_cell(d.price)}{d.exit_depth:7.2f}"
+                f"{f's{j + 1}':>4}{d.index:4d}{_cell(d.worth)}{_cell(d.price)}{d.exit_depth:7.2f}"
                 f"{_cell(d.zeroed)}{_cell(d.moved)}{_cell(d.kept)}"
             )
         lines.append(f"all kept {self.projected:.3f}, none kept {self.nothing_kept:.3f}; {noise}")
+        lines.append(
+            "worth, price in nats; zeroed: error with this one alone at 0; moved: the same against all kept; "
+            "so far: with it and those above kept"
+        )
         return "\n".join(lines)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -158,8 +163,9 @@ def hierarchy(
     with torch.no_grad():
         s = flow.encode(rows)
         project = flow.decode(s)
-        alone = [flow.decode(_without(s, [j])) for j in range(k)]
-        kept = [share(flow.decode(_without(s, range(j, k))), rows) for j in range(k)] + [share(project, rows)]
+        alone = [flow.decode(_without(s, [j])) for j in tracked(range(k), "hierarchy: one at zero")]
+        shown = tracked(range(k), "hierarchy: so far")
+        kept = [share(flow.decode(_without(s, range(j, k))), rows) for j in shown] + [share(project, rows)]
     dimensions = [
         Dimension(
             i, float(worths[j]), float(price[j]), tau[i], share(alone[j], rows), share(alone[j], project), kept[j + 1]

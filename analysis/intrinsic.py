@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from analysis import drawing
+from analysis.progress import tracked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,12 +89,12 @@ class IntrinsicDimension:
     def __repr__(self) -> str:
         sizes = f"{self.rows} distinct rows, {self.points} points, seed {self.seed}"
         if self.plateau is None:
-            return f"IntrinsicDimension(no plateau: {self.reason}; {sizes})"
+            return f"Intrinsic dimension: no plateau\n  {self.reason}\n  {sizes}"
         lo, hi = self.plateau
-        noise = "" if math.isnan(self.noise_floor) else f", noise floor {self.noise_floor:.3g}"
+        noise = "" if math.isnan(self.noise_floor) else f"; the noise around it has sd {self.noise_floor:.3g}"
         return (
-            f"IntrinsicDimension({self.dimension:.2f} ± {self.error:.2f} of {self.dims} at sigma {lo:.3g} to {hi:.3g}"
-            f"{noise}; {sizes})"
+            f"Intrinsic dimension: {self.dimension:.2f} ± {self.error:.2f} of {self.dims}\n"
+            f"  seen at scales sigma {lo:.3g} to {hi:.3g} (units of the data){noise}\n  {sizes}"
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -181,7 +182,9 @@ def intrinsic_dimension(
     chosen = generator.choice(len(used), min(points, len(used)), replace=False)
     scales = _scales(used, chosen, sigmas)
     noise = generator.normal(size=(len(chosen), used.shape[1]))
-    spectra = [_spectrum(used, chosen, noise, float(sigma)) for sigma in scales]
+    spectra = [
+        _spectrum(used, chosen, noise, float(sigma)) for sigma in tracked(scales, "intrinsic dimension", "scale")
+    ]
     curve, errors, ess, supported, normal = (np.array(column) for column in _columns(spectra))
     trusted = (supported >= SUPPORTED_SHARE) & np.isfinite(errors)
     dims = used.shape[1]

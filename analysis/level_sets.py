@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -255,16 +256,39 @@ class Levels:
         return plot_levels(self, ax)
 
     def __repr__(self) -> str:
-        head = f"Levels of the {self.kind} of {self.rows} rows in {self.dims} dims ({BELONGS[self.kind]})"
-        if not self.enough:
+        head = f"Levels of the {self.kind} of {self.rows} rows in {self.dims} dimensions ({BELONGS[self.kind]})"
+        if not self.enough or self.density is None:
             return f"{head}\n  {'; '.join(self.notes)}"
-        lines = [head, "  mass   level  Betti numbers"]
+        counted = ", ".join(_name(degree, 2) for degree in range(self.degrees))
+        lines = [head, f"  mass   level  Betti numbers ({counted})"]
         for mass, level in zip(self.masses, self.thresholds, strict=True):
             lines.append(f"  {mass:<5g} {level:6.2f}  {self._line(mass)}")
         lines += [f"  {feature!r}" for feature in self.features if feature.significant]
+        lines += [f"  {line}" for line in self._joins()]
         counts = f"{2 * (self.band or 0):.2f} nats, twice the band of {self.replicates} refits"
         lines.append(f"  a feature counts above {counts}; seen on {self.domain}")
+        fitted = f"{self.density.components} {self.density.kind} Gaussians"
+        lines.append(
+            f"  density: {self.density.members} x {fitted}, fitted to {self.density.fit_rows} rows, seed {self.seed}"
+        )
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+    def _joins(self) -> Iterator[str]:
+        """Where pieces of one mass lie together in one of the next, or a new one appears."""
+        counts = {mass: [piece for piece in self.pieces if piece.mass == mass] for mass in self.masses}
+        changed = False
+        for (mass, here), (wider, there) in pairwise(counts.items()):
+            inner = [[str(p.index) for p in here if p.inside == piece.index] for piece in there]
+            if all(len(names) == 1 for names in inner):
+                continue
+            changed = True
+            parts = [
+                f"{piece.index} ({piece.share:.0%}) {'holds ' + ', '.join(names) if names else 'is new'}"
+                for piece, names in zip(there, inner, strict=True)
+            ]
+            yield f"pieces of mass {wider:g}, and those of mass {mass:g} in them: {'; '.join(parts)}"
+        if not changed and max(map(len, counts.values())) > 1:
+            yield f"the same {len(counts[self.masses[0]])} pieces at every mass, each inside the next"
 
     def _line(self, mass: float) -> str:
         if not self._readable(mass):

@@ -40,7 +40,7 @@ def write_run(folder, name="two", **change):
         "prices": [0.7] * k + [None] * (flow.front.dims - k),
         "worth": [0.13] * k,
         "worth_se": [0.004] * k,
-        "hull": [],
+        "hull": [{"k": 0, "low": 0.13, "high": None}, {"k": k, "low": 0.0, "high": 0.13}] if k else [],
         "null": {"threshold": 0.03},
         "nll": 5.0,
         "kinetic": 0.1,
@@ -89,6 +89,7 @@ def test_dimensions_say_what_the_run_found(two):
     found = two.dimensions()
     assert (found.structure_dim, found.dims, found.null_worth) == (1, 3, 0.03)
     assert "k = 1 of 3" in repr(found) and "worth 0.130" in repr(found) and "left at 0.70" in repr(found)
+    assert "best k for each lambda (hull): 0 above 0.130 nats, 1 below that" in repr(found)
 
 
 def test_two_clusters_are_two_pieces_with_their_labels(two):

@@ -98,7 +98,7 @@ def test_result_prints_stores_and_draws() -> None:
     flow, x = linear([1, 1, 1, 0])
     found = hierarchy(flow, x, worth=[0.3, 0.2, 0.1])
     lines = repr(found).splitlines()
-    assert len(lines) == 6 and lines[2].split()[:4] == ["0", "0", "0.300", "-"]
+    assert len(lines) == 7 and lines[2].split()[:4] == ["s1", "0", "0.300", "-"]
     stored = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert stored["dimensions"][0]["worth"] == 0.3 and stored["dimensions"][0]["price"] is None
     ax = found.plot()

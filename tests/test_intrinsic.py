@@ -186,7 +186,7 @@ def test_two_nn_on_a_square_and_a_segment() -> None:
 
 def test_result_prints_stores_and_draws() -> None:
     found = intrinsic_dimension(turned(circle(1500), 0.02, 3), points=60)
-    assert repr(found).startswith("IntrinsicDimension(1.0") and "noise floor 0.0" in repr(found)
+    assert repr(found).startswith("Intrinsic dimension: 1.0") and "has sd 0.0" in repr(found)
     stored = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert (
         found.plateau is not None

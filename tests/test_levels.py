@@ -65,6 +65,22 @@ def test_a_ratio_says_that_it_is_invariant():
     assert "invariant" in repr(found) and "belongs to these coordinates" in repr(levels(rows))
 
 
+def test_pieces_that_join_are_named():
+    """Two clusters 4 sd apart and a third far off, by itself at every mass."""
+    generator = np.random.default_rng(0)
+    rows = np.repeat([0.0, 4.0, 30.0], 700)[:, None] + generator.normal(size=(2100, 1))
+    found = levels(rows, (0.5, 0.95))
+    assert (found.betti(0.5), found.betti(0.95)) == ((3,), (2,))
+    outer = [piece for piece in found.pieces if piece.mass == 0.95]
+    holds = [[p.index for p in found.pieces if p.mass == 0.5 and p.inside == piece.index] for piece in outer]
+    assert [len(inner) for inner in holds] == [2, 1] and outer[0].share == pytest.approx(0.63, abs=0.04)
+    names = ", ".join(map(str, holds[0]))
+    assert f"pieces of mass 0.95, and those of mass 0.5 in them: 0 ({outer[0].share:.0%}) holds {names}; " in repr(
+        found
+    )
+    assert "the same 2 pieces at every mass" in repr(levels(rows[:1400] * [3.0], (0.5, 0.8)))
+
+
 def test_too_few_rows_claim_nothing():
     assert "few" in repr(levels(np.random.default_rng(0).normal(size=(5, 2))))
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from analysis import tear as module
-from analysis.tear import neighbour_edges, tear
+from analysis.edges import _patches, neighbour_edges
+from analysis.tear import tear
 from flows.flow import FunnelFlow
 
 T = np.random.default_rng(0).uniform(0, 2 * np.pi, 1000)
@@ -83,7 +84,7 @@ def test_a_patch_needs_several_disjoint_pairs() -> None:
     nearest = (rows[:, None] + np.array([-2, -1, 1, 2])) % 20
     torn = ((rows[:, None] < 10) != (nearest < 10)) & (abs(nearest - 9.5) < 2)
     for fewest, patches in ((2, [([8, 9, 10, 11], 2, 5.0)]), (3, [])):
-        assert module._patches(nearest, torn, np.full((20, 4), 5.0), fewest, rows) == (0.0, patches)
+        assert _patches(nearest, torn, np.full((20, 4), 5.0), fewest, rows) == (0.0, patches)
 
 
 def test_a_cut_circle_is_seen_with_few_neighbours() -> None:

@@ -102,3 +102,27 @@ def test_global_random_state_stays(untouched_rng):
     with untouched_rng():
         first = tree(rows)
     assert repr(first) == repr(tree(rows))
+
+
+def test_the_flat_mixture_is_fitted_to_the_same_rows_and_judged_on_others(monkeypatch):
+    import analysis.tree as module
+
+    seen = {}
+
+    def recorded(fit_rows, judges, seed):
+        seen.update(fit=fit_rows, judges=judges, flat=choose(fit_rows, judges, seed))
+        return seen["flat"]
+
+    choose = module.choose_mixture
+    monkeypatch.setattr(module, "choose_mixture", recorded)
+    points = three_of_two_scales()[0]
+    found = tree(points, flat=True)
+    beside = found.against_flat
+    both = np.concatenate([seen["fit"], seen["judges"]])
+    assert np.array_equal(np.sort(both, axis=0), np.sort(points, axis=0)) and beside.rows == len(seen["judges"])
+    assert beside.flat == pytest.approx(seen["flat"].score_samples(seen["judges"]).mean())
+    assert beside.gain == pytest.approx(beside.tree - beside.flat) and abs(beside.gain) < 0.1
+    # the mixtures that were judged have not seen the judges: those refitted to all rows do a little better on them
+    assert 0 < found.log_prob(seen["judges"]).mean() - beside.tree < 0.1
+    assert "a flat mixture of" in repr(found) and found.to_dict()["against_flat"]["rows"] == beside.rows
+    assert tree(points[:40], flat=True).against_flat is None

@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 from analysis.certification.bounds import Array
 from analysis.certification.critics import Block, cosines
 from analysis.certification.examination import examine
+from analysis.progress import tracked
 
 GRID = (0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.055, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)  # nats
 KINDS = ("features", "quadratic", "linear")
@@ -55,7 +56,7 @@ def detection_limit(block: Block, m: int, level: float, seed: int, draws: int) -
 def _try_control(block: Block, m: int, kind: str, nats: float, level: float, seed: int, draws: int) -> Control:
     """The same draws of h, noise and split for every size, so that detection is close to monotone in it."""
     limit, outcomes, number = float(ndtri(1 - level)), [], (*KINDS, "shift").index(kind)
-    for draw in range(draws):
+    for draw in tracked(range(draws), f"certificate: {kind} control of {nats:g} nats", "draw"):
         rng = np.random.default_rng([seed, 3, number, draw])
         noise = control_noise(block.s, m, kind, nats, rng)
         outcomes.append(examine(block, noise, rng, thrifty=True))
