@@ -12,6 +12,9 @@ _HOMES = {
     "find_pieces": "clusters",
     "Pieces": "clusters",
     "agreement": "clusters",
+    "coordinate_freedom": "functions.freedom",
+    "Freedom": "functions.freedom",
+    "Noise": "functions.noise",
 }
 
 __all__ = sorted(_HOMES)
