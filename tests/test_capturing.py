@@ -96,8 +96,9 @@ def test_rows_by_a_function():
         capture(identity(), "layer", [x], lambda output: output[:3, 0, 0, 0])
     with pytest.raises(ValueError, match=r"rows gave shape \(4, 3, 2\)"):
         capture(identity(), "layer", [x], lambda output: output[:, 0, 0])
-    with pytest.raises(TypeError, match="put out ndarray, expected a floating tensor"):
-        capture(identity(), "layer", [x], lambda output: output.numpy())
+    assert capture(identity(), "layer", [x], lambda output: output.flatten(1).numpy()).x.equal(x.flatten(1))
+    with pytest.raises(TypeError, match="put out int, expected a floating tensor"):
+        capture(identity(), "layer", [x], lambda output: 3)
 
 
 def test_labels_are_repeated_for_each_row():
@@ -206,3 +207,69 @@ def test_bad_rows_and_model():
         capture(net(), "first", [normal(4, 3)], "tokens")
     with pytest.raises(TypeError, match="model must be a torch module, got function"):
         capture(lambda x: x, "first", [normal(4, 3)])
+
+
+def test_several_layers_in_one_pass():
+    model, x, runs = net(), normal(6, 3), []
+    model.register_forward_pre_hook(lambda *_: runs.append(1))
+    found = capture(model, ["first", "last", ""], [(x, [5, 4, 3, 2, 1, 0])])
+    assert list(found) == ["first", "last", ""] and runs == [1]
+    for layer, cloud in found.items():
+        alone = capture(model, layer, [(x, [5, 4, 3, 2, 1, 0])])
+        assert cloud.x.equal(alone.x) and cloud.labels.equal(alone.labels) and cloud.name == alone.name
+    with pytest.raises(ValueError, match="names no layer"):
+        capture(model, [], [x])
+    with pytest.raises(ValueError, match="no layer 'las' in Sequential; did you mean 'last'"):
+        capture(model, ["first", "las"], [x])
+
+
+def test_the_channel_axis():
+    images = normal(4, 2, 6, 3)  # channels last
+    found = capture(identity(), "layer", [images], channel_axis=-1)
+    assert found.x.equal(images.reshape(48, 3)) and found.sources.tolist() == [i for i in range(4) for _ in range(12)]
+    signals = normal(4, 3, 7)  # (B, C, T)
+    assert capture(identity(), "layer", [signals], channel_axis=1).x.equal(signals.mT.reshape(28, 3))
+    assert capture(identity(), "layer", [signals], "last", channel_axis=1).x.equal(signals[:, :, -1])
+    assert capture(identity(), "layer", [normal(4, 3, 2, 2, 2)], "mean", channel_axis=1).x.shape == (4, 3)
+    for axis in (0, 4, -4, -5):
+        with pytest.raises(ValueError, match=rf"channel_axis must be an axis of shape .* got {axis}; pass 1 to 3"):
+            capture(identity(), "layer", [images], channel_axis=axis)
+
+
+def masked_batch(fill=0.0):
+    """Three sentences of 4 tokens, with 4, 2 and 1 kept; the middle one padded on the left."""
+    x, mask = normal(3, 4, 2), torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 0, 0]])
+    return x.masked_fill((mask == 0)[..., None], fill), mask
+
+
+def test_padding_leaves():
+    model = identity(lambda x: x)
+    model.forward = lambda x, attention_mask=None: model.layer(x)
+    x, mask = masked_batch(fill=torch.nan)
+    batch = ({"x": x, "attention_mask": mask}, [7, 8, 9])
+    found = capture(model, "layer", [batch, batch])
+    assert found.x.equal(torch.cat([x[mask == 1]] * 2))
+    assert found.sources.tolist() == [0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 4, 5]
+    assert found.labels.tolist() == [7, 7, 7, 7, 8, 8, 9] * 2
+    means = torch.stack([x[0].mean(0), x[1, 2:].mean(0), x[2, 0]])
+    torch.testing.assert_close(capture(model, "layer", [batch], "mean").x, means)
+    assert capture(model, "layer", [batch], "last").x.equal(torch.stack([x[0, 3], x[1, 3], x[2, 0]]))
+    with pytest.raises(ValueError, match="NaN"):
+        capture(model, "layer", [batch], mask=None)
+
+
+def test_masks_by_name_and_by_function():
+    model = identity(lambda x: x)
+    model.forward = lambda x, kept=None: model.layer(x)
+    x, mask = masked_batch(fill=3.0)
+    named = capture(model, "layer", [{"x": x, "kept": mask}], mask="kept")
+    computed = capture(model, "layer", [x], mask=lambda inputs: inputs[..., 0] != 3)
+    assert named.x.equal(x[mask == 1]) and computed.x.equal(x[mask == 1])
+    with pytest.raises(ValueError, match="no input 'kep' to take the mask from.* did you mean 'kept'"):
+        capture(model, "layer", [{"x": x, "kept": mask}], mask="kep")
+    with pytest.raises(ValueError, match=r"mask has shape \(3, 3\), layer 'layer' has \(3, 4\) examples and positions"):
+        capture(model, "layer", [{"x": x, "kept": mask[:, 1:]}], mask="kept")
+    with pytest.raises(ValueError, match=r"leaves no position of examples \[1\], rows='mean' needs one"):
+        capture(model, "layer", [x], "mean", mask=lambda inputs: torch.tensor([[1], [0], [1]]).expand(3, 4))
+    pooled = capture(identity(lambda x: x.mean(1)), "layer", [x], mask=lambda inputs: mask)
+    assert pooled.x.shape == (3, 2), "an output without positions has no padding"

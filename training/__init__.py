@@ -11,6 +11,7 @@ _HOMES = {
     "planted": "planting",
     "PLANTED_NAMES": "planting",
     "capture": "capturing",
+    "as_activations": "positions",
     "Activations": "activations",
     "read_activations": "activations",
     "subject": "subjects",

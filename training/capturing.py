@@ -1,29 +1,36 @@
-"""Activations of one layer of any torch module."""
+"""Activations of layers of any torch module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from flows.inputs import nearest
 from training.activations import Activations, one_integer_each
+from training.positions import RowRule, check_rule, joined, to_rows
 
-ROWS = ("token", "mean", "last")
-
-Rows = str | Callable[[Any], Tensor]
+_MASK = "attention_mask"
 
 
+@overload
+def capture(model: nn.Module, layer: str, *args: Any, **settings: Any) -> Activations: ...
+@overload
+def capture(model: nn.Module, layer: Sequence[str], *args: Any, **settings: Any) -> dict[str, Activations]: ...
 def capture(
     model: nn.Module,
-    layer: str,
+    layer: str | Sequence[str],
     batches: Iterable[Any],
-    rows: Rows = "token",
+    rows: RowRule = "token",
     device: torch.device | str | None = None,
-) -> Activations:
+    *,
+    channel_axis: int | None = None,
+    mask: str | Callable[[Any], Any] | None = _MASK,
+) -> Activations | dict[str, Activations]:
     """Runs `model` over `batches`, in eval mode and without gradients, and collects what `layer` puts out.
 
     An example is one item along axis 0 of the inputs. Training modes, hooks and the model's device are as before when
@@ -31,7 +38,8 @@ def capture(
 
     Args:
         model: any torch module.
-        layer: a path of `model.named_modules()`; `""` is the model itself. It must run once in a forward pass.
+        layer: a path of `model.named_modules()`; `""` is the model itself. It must run once in a forward pass. Several
+            layers are collected in the same passes.
         batches: an iterable of `inputs` or `(inputs, labels)`: `inputs` is a tensor, or a dict of keyword arguments,
             `labels` one integer an example.
         rows: how an output becomes rows. (B, C) is taken as it is. `"token"`: each position of (B, T, C) or
@@ -39,43 +47,55 @@ def capture(
             Of a tuple the first tensor is taken, of a dict the only one. Or a function of the raw output that returns
             (n, C), with as many rows for each example, in the order of the examples.
         device: where to run; by default where the model's first parameter lies.
+        channel_axis: which axis of the output holds the channels; by default the last, of four axes the second.
+        mask: where padding is marked: the name of an input (B, T) that is zero there, or a function of the inputs that
+            returns such an array. Masked positions are no rows and count in no mean. By default `attention_mask` where
+            there is one; None keeps all. A function as `rows` sees the output as it is.
 
     Returns:
-        Float32 rows on the CPU, with the running index of the example as source and its label, if any.
+        Float32 rows on the CPU, with the running index of the example as source and its label, if any; of several
+        layers a dict of these.
 
     Raises:
         TypeError: a model, batches, batch or output of a wrong kind; labels that are no integers.
-        ValueError: unknown layer or `rows`, no batches, an output or labels that do not fit the examples, NaN or inf.
-        RuntimeError: the layer did not run exactly once in a forward pass.
+        ValueError: unknown layer or `rows`, no batches, an output, mask or labels that do not fit the examples, NaN or
+            inf.
+        RuntimeError: a layer did not run exactly once in a forward pass.
     """
-    module = _find(model, layer)
-    if not callable(rows) and rows not in ROWS:
-        raise ValueError(f"unknown rows={rows!r}; pass a function of the output, or {nearest(str(rows), ROWS)}")
+    names = [layer] if isinstance(layer, str) else list(layer)
+    modules = {name: _find(model, name) for name in names}
+    if not modules:
+        raise ValueError("layer names no layer, expected at least 1; pass a path of model.named_modules()")
+    check_rule(rows)
     if isinstance(batches, (Tensor, Mapping)):
         raise TypeError(f"batches must be an iterable of batches, got one {type(batches).__name__}; pass [batch]")
-    x: list[Tensor] = []
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
     labels: list[Tensor] = []
-    sources: list[Tensor] = []
-    examples = 0
     with _evaluating(model, device) as where:
         for batch in batches:
             inputs, target = _parts(batch)
             count = _count(inputs)
-            x.append(_rows_of(model, module, layer, _moved(inputs, where), rows, count))
-            repeats = len(x[-1]) // count
-            sources.append(torch.arange(examples, examples + count).repeat_interleave(repeats))
+            own = partial(_rows, rows=rows, channel_axis=channel_axis, mask=_mask(inputs, mask), count=count)
+            for name, caught in _outputs(model, modules, _moved(inputs, where), own).items():
+                found[name].append(caught)
             label = one_integer_each(target, count, "labels")
-            if label is not None:
-                labels.append(label.repeat_interleave(repeats))
-            examples += count
-    if not x:
+            labels += [] if label is None else [label]
+    if not found[names[0]]:
         raise ValueError("batches held no batch, expected at least 1; pass a list or loader (iterators get used up)")
+    about = {"model": type(model).__name__, "rows": rows if isinstance(rows, str) else "function"}
+    clouds = {name: _cloud(parts, labels, {**about, "layer": name}) for name, parts in found.items()}
+    return clouds[layer] if isinstance(layer, str) else clouds
+
+
+def _cloud(parts: list[tuple[Tensor, Tensor]], labels: list[Tensor], about: dict[str, str]) -> Activations:
+    each = torch.cat([counts for _, counts in parts])
+    target = one_integer_each(torch.cat(labels), len(each), "labels") if labels else None
     return Activations(
-        torch.cat(x),
-        torch.cat(labels) if labels else None,
-        torch.cat(sources),
-        f"{type(model).__name__}.{layer}",
-        {"model": type(model).__name__, "layer": layer, "rows": rows if isinstance(rows, str) else "function"},
+        joined([x for x, _ in parts]),
+        None if target is None else target.repeat_interleave(each),
+        torch.arange(len(each)).repeat_interleave(each),
+        f"{about['model']}.{about['layer']}",
+        about,
     )
 
 
@@ -130,61 +150,42 @@ def _moved(inputs: Any, device: torch.device) -> Any:
     return inputs.to(device) if isinstance(inputs, Tensor) else inputs
 
 
-def _rows_of(model: nn.Module, module: nn.Module, layer: str, inputs: Any, rows: Rows, count: int) -> Tensor:
-    """Runs one batch of `count` examples and returns the rows of `module`, (n, C) float32 on the CPU."""
-    caught: list[Tensor] = []
+def _mask(inputs: Any, mask: str | Callable[[Any], Any] | None) -> Any:
+    """The mask (B, T) of a batch, or None."""
+    if mask is None or callable(mask):
+        return mask and mask(inputs)
+    names = list(inputs) if isinstance(inputs, Mapping) else []
+    if mask not in names and mask != _MASK:
+        raise ValueError(
+            f"no input {mask!r} to take the mask from; pass a function of the inputs, or {nearest(mask, names)}"
+        )
+    return inputs[mask] if mask in names else None
 
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        if callable(rows):
-            found = _only_tensor(rows(output), layer)
-        else:
-            found = _flat(_only_tensor(output, layer), rows, layer, count)
-        caught.append(found.to("cpu", torch.float32, copy=True))  # at once: the next layer may work in place
 
-    handle = module.register_forward_hook(hook)
+def _rows(output: Any, layer: str, **how: Any) -> tuple[Tensor, Tensor]:
+    x, counts = to_rows(output, what=f"layer {layer!r}", **how)
+    return x.to("cpu", torch.float32, copy=True), counts  # at once: the next layer may work in place
+
+
+def _outputs(
+    model: nn.Module, modules: Mapping[str, nn.Module], inputs: Any, own: Callable[[Any, str], tuple[Tensor, Tensor]]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Runs one batch and returns what `own` makes of each module's output."""
+    caught: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
+
+    def watch(name: str, module: nn.Module) -> Any:
+        return module.register_forward_hook(lambda _module, _inputs, output: caught[name].append(own(output, name)))
+
+    handles = [watch(name, module) for name, module in modules.items()]
     try:
         model(**inputs) if isinstance(inputs, dict) else model(inputs)
     finally:
-        handle.remove()
-    if len(caught) != 1:
-        raise RuntimeError(
-            f"layer {layer!r} ran {len(caught)} times in one forward pass, expected once; capture the module around it "
-            "(a hook sees neither layer.forward(...) nor functional calls)"
-        )
-    found = caught[0]
-    if found.ndim != 2 or not len(found) or len(found) % count:
-        raise ValueError(
-            f"rows gave shape {tuple(found.shape)} for {count} examples, expected (n, C) with as many rows for each; "
-            "change the function, or pass one example a batch"
-        )
-    return found
-
-
-def _only_tensor(output: Any, layer: str) -> Tensor:
-    hint = "pass rows=a function of the output that returns (n, C)"
-    if isinstance(output, Mapping):
-        names = [name for name, x in output.items() if isinstance(x, Tensor)]
-        if len(names) != 1:
-            raise TypeError(f"layer {layer!r} put out a dict with tensors {names}, expected exactly 1; {hint}")
-        output = output[names[0]]
-    elif isinstance(output, (tuple, list)):
-        output = next((x for x in output if isinstance(x, Tensor)), None)
-    if not isinstance(output, Tensor) or not output.is_floating_point():
-        got = output.dtype if isinstance(output, Tensor) else type(output).__name__
-        raise TypeError(f"layer {layer!r} put out {got}, expected a floating tensor; {hint}")
-    return output
-
-
-def _flat(output: Tensor, rows: str, layer: str, count: int) -> Tensor:
-    shape = tuple(output.shape)
-    if output.ndim not in (2, 3, 4) or len(output) != count or (rows == "last" and output.ndim == 4):
-        raise ValueError(
-            f"layer {layer!r} put out shape {shape}, expected B = {count} examples as (B, C), (B, T, C) or, unless "
-            "rows='last', (B, C, H, W); pass rows=a function of the output that returns (n, C)"
-        )
-    if output.ndim == 2:
-        return output
-    positions = output.flatten(2).mT if output.ndim == 4 else output  # (B, T, C)
-    if rows == "token":
-        return positions.flatten(0, 1)
-    return positions.mean(1) if rows == "mean" else positions[:, -1]
+        for handle in handles:
+            handle.remove()
+    for name, runs in caught.items():
+        if len(runs) != 1:
+            raise RuntimeError(
+                f"layer {name!r} ran {len(runs)} times in one forward pass, expected once; capture the module around "
+                "it (a hook sees neither layer.forward(...) nor functional calls)"
+            )
+    return {name: runs[0] for name, runs in caught.items()}
