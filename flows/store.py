@@ -5,7 +5,6 @@ The hash in the json guards the weights; the copy of the json inside the weights
 
 import hashlib
 import json
-import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from flows.flow import FunnelFlow
 from flows.inputs import nearest
+from flows.writing import write_whole
 
 FORMAT = 1
 _CLASSES = {"FunnelFlow": FunnelFlow}
@@ -35,7 +35,6 @@ def save(flow: FunnelFlow, folder: str | Path) -> None:
     Both files are complete on disk under temporary names before either takes its own, the json last.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {
         "format": FORMAT,
         "class": "FunnelFlow",
@@ -47,19 +46,7 @@ def save(flow: FunnelFlow, folder: str | Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in flow.state_dict().items()}
     weights = tensors_to_bytes(tensors, metadata={"flow": json.dumps(about)})
     text = json.dumps(about | {"sha256": hashlib.sha256(weights).hexdigest()}, indent=2) + "\n"
-    contents = {folder / "flow.safetensors": weights, folder / "flow.json": text.encode()}
-    partial = {path: path.with_name(f"{path.name}.{os.getpid()}.part") for path in contents}
-    try:
-        for path, content in contents.items():
-            with open(partial[path], "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path in contents:
-            os.replace(partial[path], path)
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
+    write_whole({folder / "flow.safetensors": weights, folder / "flow.json": text.encode()})
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> FunnelFlow:

@@ -11,9 +11,10 @@ from lightning import Callback
 import training
 from training.activations import Activations
 from training.batches import StepBatches
-from training.checkpoints import Checkpoint, StoppedError
+from training.checkpoints import Checkpoint
 from training.fitting import prepare, run
 from training.settings import ModelSettings, PathSettings
+from training.stopping import StoppedError
 
 TINY = {
     "settle": 4,
@@ -114,14 +115,14 @@ class StopAt(Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if trainer.global_step == self.step:
-            raise StoppedError
+            raise StoppedError("stopped")
 
 
 def test_stopped_after_any_step_and_resumed_it_is_the_same_run(tmp_path):
     whole = tiny_run()
     assert {"settle", "screen", "ramp"} <= set(whole.path["stage"])
     assert whole.path["k"][-1] == 0 and len(whole.J) > 1, "dimensions leave in this run"
-    for step in range(1, whole.steps):
+    for step in range(1, whole.steps + 1):
         file = tmp_path / f"{step}.ckpt"
         with pytest.raises(StoppedError):
             tiny_run([Checkpoint(file, every=1), StopAt(step)])

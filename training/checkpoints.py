@@ -1,6 +1,5 @@
 """One checkpoint file, replaced atomically between steps; SIGINT and SIGTERM end a run at the next step's end."""
 
-import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -8,15 +7,13 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-
-class StoppedError(RuntimeError):
-    """A signal ended the run; the checkpoint holds its last whole step."""
+from training.stopping import SIGNALS, StoppedError
 
 
 class Checkpoint(Callback):
-    """Writes ``file`` every ``every`` steps and when SIGINT or SIGTERM asks the run to stop.
+    """Writes ``file`` before the first step, every ``every`` steps, after the last, and when SIGINT or SIGTERM asks to stop.
 
-    Written beside and renamed, so that a loadable checkpoint exists at every moment after the first.
+    It is replaced atomically (training.checkpoint_file), so a loadable one exists at every moment after the first.
     """
 
     def __init__(self, file: Path, every: int = 500):
@@ -25,25 +22,27 @@ class Checkpoint(Callback):
         self._previous: dict[int, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        for left_by_a_kill in self.file.parent.glob(f"{self.file.name}.*.part"):
+            left_by_a_kill.unlink(missing_ok=True)
 
         def ask(number: int, frame: FrameType | None) -> None:
             self._signal = number
 
         try:
-            self._previous = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = {number: signal.signal(number, ask) for number in SIGNALS}
         except ValueError:  # not the main thread: signals are somebody else's business
             self._previous = {}
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if not self.file.exists():
+            self.save(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._signal is not None:
             self.save(trainer)
-            raise StoppedError(
-                f"{signal.Signals(self._signal).name} at step {trainer.global_step}; go on with: "
-                f"unknot fit --resume {self.file.parent.parent}"
-            )
+            raise StoppedError(f"{signal.Signals(self._signal).name} at step {trainer.global_step}", self._signal)
         if trainer.global_step % self.every == 0:
             self.save(trainer)
 
@@ -62,8 +61,15 @@ class Checkpoint(Callback):
         self._previous = {}
 
     def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint now."""
-        partial = self.file.with_suffix(".partial")
-        trainer.save_checkpoint(partial, weights_only=False)
-        if trainer.is_global_zero:
-            os.replace(partial, self.file)
+        """Write the checkpoint now.
+
+        Raises:
+            OSError: it cannot be written; the previous one is as it was.
+        """
+        try:
+            trainer.save_checkpoint(self.file, weights_only=False)
+        except OSError as error:
+            kept = "the one before it is whole: " if self.file.exists() else ""
+            raise OSError(
+                f"cannot write {self.file} at step {trainer.global_step} ({error.strerror or error}); {kept}make room first"
+            ) from error

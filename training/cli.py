@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("UNKNOT_TRACEBACK"):
             raise
         print(f"unknot {argv[0]}: {error}", file=sys.stderr)
-        return 1
+        return getattr(error, "exit_status", 1)
 
 
 if __name__ == "__main__":

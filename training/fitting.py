@@ -17,6 +17,7 @@ from flows.flow import FunnelFlow
 from flows.rows import Picked
 from training.activations import Activations
 from training.batches import WhiteRows
+from training.checkpoint_file import CheckpointFile
 from training.course import Course
 from training.module import FunnelModule
 from training.nulls import Null, check, find_null
@@ -266,6 +267,7 @@ def quiet_trainer(callbacks: Sequence[Callback] = (), **settings: Any) -> Traine
         "devices": 1,
         "logger": False,
         "enable_checkpointing": False,
+        "plugins": [CheckpointFile()],
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }

@@ -1,6 +1,6 @@
 """The staged run as a Lightning module: one Trainer.fit, whatever the stage."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
@@ -9,7 +9,9 @@ from torch import Tensor
 
 from flows.flow import FunnelFlow
 from training.batches import WhiteRows
+from training.checkpoint_file import CheckpointError, check_keys
 from training.course import Course
+from training.progress import Progress
 from training.settings import ModelSettings, PathSettings
 
 
@@ -41,6 +43,7 @@ class FunnelModule(LightningModule):
     def on_train_start(self) -> None:  # not on_fit_start: there a resumed run does not know its step yet
         if self.global_step == 0:
             self.course.start()
+        self.trainer.should_stop = self.course.progress.stage == "done"  # killed while it wrote its results
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         course, step = self.course, self.global_step
@@ -72,4 +75,20 @@ class FunnelModule(LightningModule):
         checkpoint["course"] = self.course.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises CheckpointError where the checkpoint is of another architecture or other data."""
+        remedy = "resume with the settings of the run, or start a new one"
+        check_keys(checkpoint["course"], [f.name for f in fields(Progress)], "the checkpoint's course", remedy)
+        state, own = checkpoint["state_dict"], self.state_dict()
+        check_keys(state, own, "the checkpoint's flow", remedy)
+        other = [
+            f"{n} {tuple(state[n].shape)}, now {tuple(own[n].shape)}" for n in own if state[n].shape != own[n].shape
+        ]
+        if other:
+            raise CheckpointError(f"the checkpoint is of another architecture: {'; '.join(other)}; {remedy}")
+        for name in ("flow.front.mean", "flow.front.scales"):
+            if not torch.allclose(state[name], own[name], rtol=1e-3, atol=1e-6):
+                raise CheckpointError(
+                    f"the activations are not those of the checkpoint ({name.removeprefix('flow.')} differs by up to "
+                    f"{float((state[name] - own[name]).abs().max()):.3g}); resume with the same file, or start a new run"
+                )
         self.course.load_state_dict(checkpoint["course"])

@@ -38,7 +38,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """Everything that ``unknot fit`` was told; ``text`` is the same as YAML."""
+    """Everything that ``unknot fit`` was told; ``text`` is the same as YAML, ``changes`` what differs from the run resumed."""
 
     name: str
     out: str | None
@@ -51,9 +51,10 @@ class FitOptions:
     model: ModelSettings
     path: PathSettings
     text: str
+    changes: tuple[str, ...] = ()
 
 
-_FIXED = ("seed", "data", "model", "path")
+_FIXED = ("seed", "data", "model", "path.held_out")
 
 
 def fit_options(argv: list[str]) -> FitOptions:
@@ -83,6 +84,7 @@ def fit_options(argv: list[str]) -> FitOptions:
     parser.add_argument("--data", type=DataSettings, default=DataSettings(), help="where activations come from")
     parser.add_argument("--model", type=ModelSettings, default=ModelSettings(), help="the flow and its loss")
     parser.add_argument("--path", type=PathSettings, default=PathSettings(), help="the staged run")
+    changes: tuple[str, ...] = ()
     try:
         parsed = parser.parse_args(argv)
         if parsed.resume:  # the run's own settings first, so that what was said now wins
@@ -91,12 +93,7 @@ def fit_options(argv: list[str]) -> FitOptions:
                 raise ValueError(f"cannot resume {parsed.resume}: no config.yaml there; name the folder of a run")
             first = parser.parse_args(["--config", str(own)])
             parsed = parser.parse_args(["--config", str(own), *argv])
-            changed = [n for n in _FIXED if parsed[n] != first[n]]
-            if changed:
-                raise ValueError(
-                    f"a resumed run keeps its {', '.join(_FIXED)}; {' and '.join(changed)} would change: "
-                    "start a new run with unknot fit -c RUN/config.yaml and the new flags"
-                )
+            changes = _changes(vars(first.as_flat()), vars(parsed.as_flat()))
         settings = parser.instantiate(parsed)
         for place in ("config", "out", "resume"):  # where a run lies is no part of what it is
             parsed[place] = None
@@ -106,6 +103,7 @@ def fit_options(argv: list[str]) -> FitOptions:
         raise ValueError(_clearer(str(error), [n for n in names if n != "config"])) from None
     return FitOptions(
         text=text,
+        changes=changes,
         **{
             key: settings[key]
             for key in (
@@ -122,6 +120,23 @@ def fit_options(argv: list[str]) -> FitOptions:
             )
         },
     )
+
+
+def _changes(before: dict[str, object], now: dict[str, object]) -> tuple[str, ...]:
+    """Settings that differ from those of the run to resume, as "path.lr: 0.003 -> 0.001".
+
+    Raises:
+        ValueError: one of them shaped what the checkpoint holds.
+    """
+    places = ("config", "out", "resume")
+    changed = {n: f"{n}: {before.get(n)} -> {now[n]}" for n in now if n not in places and before.get(n) != now[n]}
+    fixed = [text for n, text in changed.items() if n in _FIXED or n.partition(".")[0] in _FIXED]
+    if fixed:
+        raise ValueError(
+            f"a resumed run keeps its {', '.join(_FIXED)}; {' and '.join(fixed)} cannot be: "
+            "start a new run with unknot fit -c RUN/config.yaml and the new flags"
+        )
+    return tuple(changed.values())
 
 
 def _clearer(message: str, names: list[str]) -> str:

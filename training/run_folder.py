@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from training.activations import Activations
 from training.fitting import FitResult
+from training.stopping import StoppedError
 
 _MOST_TRAINING_ROWS = 20_000
 _LIBRARIES = ("unknot", "torch", "torchdiffeq", "lightning", "numpy", "scikit-learn")
@@ -70,12 +71,20 @@ class RunFolder:
 
     @contextmanager
     def discarded_on_error(self) -> Iterator[None]:
-        """Remove the folder if something fails before there is a checkpoint to go on from."""
+        """Remove the folder if something fails before there is a checkpoint to go on from; say which where a signal did."""
         try:
             yield
-        except BaseException:
-            if not self.checkpoint.exists():
+        except BaseException as error:
+            resumable = self.checkpoint.exists()
+            if not resumable:
                 shutil.rmtree(self.path, ignore_errors=True)
+            if isinstance(error, StoppedError):
+                then = (
+                    f"go on with: unknot fit --resume {self.path}"
+                    if resumable
+                    else "before the first step: nothing is kept"
+                )
+                raise StoppedError(f"{error}; {then}", error.number) from None
             raise
 
     @property

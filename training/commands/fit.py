@@ -14,6 +14,7 @@ def main(argv: list[str]) -> int:
 
     import torch
 
+    from flows.writing import write_whole
     from training.checkpoints import Checkpoint
     from training.console import Console
     from training.data import read_data
@@ -21,6 +22,7 @@ def main(argv: list[str]) -> int:
     from training.memory import keep_freed_memory
     from training.nulls import check
     from training.run_folder import RunFolder
+    from training.stopping import signals_raise
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("training").setLevel(logging.INFO)
@@ -29,11 +31,13 @@ def main(argv: list[str]) -> int:
         torch.set_num_threads(options.threads)
     check(options.null_worth)
     folder = RunFolder.open(options.resume) if options.resume else RunFolder.create(options.out, options.name)
-    with folder.discarded_on_error():
+    with signals_raise(), folder.discarded_on_error():
+        for change in options.changes:
+            print(f"changed on resuming: {change}")
         activations = read_data(options.data, options.seed)
         print(f"data: {activations.name}, {len(activations.x)} rows x {activations.x.shape[1]} columns", flush=True)
         prepared = prepare(activations, options.model, options.path, options.seed)
-        folder.config.write_text(options.text, encoding="utf8")
+        write_whole({folder.config: options.text.encode()})
         console = Console(prepared.offset, sys.stdout)
         result = run(
             prepared,
@@ -45,7 +49,7 @@ def main(argv: list[str]) -> int:
             resume=folder.checkpoint if options.resume else None,
             accelerator=options.accelerator,
         )
-    folder.write(result, activations, console.history, options.seed)
+        folder.write(result, activations, console.history, options.seed)
     lines = [result.verdict(), *(f"note: {note}" for note in result.notes)]
     print(f"run: {folder.path}")
     print("\n".join(lines), flush=True)
