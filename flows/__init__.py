@@ -14,6 +14,7 @@ _HOMES = {
     "Front": "front",
     "load": "store",
     "StrongDiffeo": "diffeo",
+    "intervene": "intervening",
     "as_rows": "inputs",
 }
 

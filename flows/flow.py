@@ -174,9 +174,19 @@ class FunnelFlow(nn.Module):
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(s, n): structure block (B, k) in order of falling price and noise block (B, M - k)."""
-        is_noise = torch.ones(z.shape[1], dtype=torch.bool, device=z.device)
+        return z[:, self.structure], z[:, self._is_noise()]
+
+    def _is_noise(self) -> Tensor:
+        is_noise = torch.ones_like(self.order, dtype=torch.bool)
         is_noise[self.structure] = False
-        return z[:, self.structure], z[:, is_noise]
+        return is_noise
+
+    def join(self, s: Tensor, n: Tensor) -> Tensor:
+        """z (B, M) of structure block (B, k) and noise block (B, M - k): the inverse of :meth:`split`."""
+        is_noise = self._is_noise()
+        z = s.new_empty(len(s), len(is_noise))
+        z[:, self.structure], z[:, is_noise] = s, n
+        return z
 
     def decode(
         self, s: Tensor, noise: Literal["zero", "draw"] = "zero", generator: torch.Generator | None = None
