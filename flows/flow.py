@@ -1,11 +1,13 @@
 """FunnelFlow: front, funnel and gated base put together; tensors in original units in and out."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from flows.augment import log_normal, row_noise
 from flows.base import GatedMixture
 from flows.exits import Exits
 from flows.field import Field
@@ -14,6 +16,7 @@ from flows.inputs import as_rows
 from flows.rows import Rows
 from flows.solver import Solution, dopri5, invert_rk4, rk4, rk4_states
 
+DRAWS = 16
 _CHUNK = 8192
 
 
@@ -29,13 +32,15 @@ class FunnelFlow(nn.Module):
     Args:
         features: D, columns of the data.
         used: columns that the front keeps (default all).
-        dims: M, dimensions of the state (default ``used``).
+        dims: M, dimensions of the state, augmented ones included (default ``used + augment``).
         hidden: H, hidden width of the field.
         components: K, components of the base mixture.
         exit_width: w, the stretch of depth over which a dimension leaves.
         law: gate law of the base, ``"bernoulli"`` or ``"channel"``.
         steps: fixed RK4 steps from data to latent.
         seed: draws the field's initial weights.
+        augment: A, dimensions of N(0, I) appended to the data: room to untangle in. Each row has draws of its own, a
+            function of the row alone (:func:`flows.augment.row_noise`).
 
     Example:
         >>> import torch, flows
@@ -57,9 +62,10 @@ class FunnelFlow(nn.Module):
         law: str = "bernoulli",
         steps: int = 4,
         seed: int = 0,
+        augment: int = 0,
     ):
         super().__init__()
-        self.front = Front(features, used, dims)
+        self.front = Front(features, used, dims, augment)
         dims = self.front.dims
         self.field = Field(dims, hidden, torch.Generator().manual_seed(seed))
         self.exits = Exits(dims, exit_width)
@@ -69,14 +75,16 @@ class FunnelFlow(nn.Module):
         self.register_buffer("order", torch.arange(dims))
 
     @classmethod
-    def from_rows(cls, x: object, noise_floor: float = 1e-3, columns: str = "set-aside", **settings) -> "FunnelFlow":
+    def from_rows(
+        cls, x: object, noise_floor: float = 1e-3, columns: str = "set-aside", augment: int = 0, **settings
+    ) -> "FunnelFlow":
         """A flow, identity beyond its front, whose front is fitted to ``x`` (N, D); ``settings`` as the constructor.
 
         ``x`` may be :class:`~flows.rows.Rows` that are not in memory: it is read once, in chunks.
         """
         rows = x if isinstance(x, Rows) else as_rows(x, min_rows=2).detach()
-        front = Front.from_rows(rows, noise_floor, columns)
-        flow = cls(front.features, front.used, front.dims, **settings)
+        front = Front.from_rows(rows, noise_floor, columns, augment)
+        flow = cls(front.features, front.used, front.dims, augment=augment, **settings)
         flow.front = front
         return flow.to(rows.dtype)
 
@@ -94,6 +102,7 @@ class FunnelFlow(nn.Module):
             "law": self.base.law,
             "steps": self.steps,
             "seed": self.seed,
+            "augment": front.augment,
         }
 
     @property
@@ -123,13 +132,15 @@ class FunnelFlow(nn.Module):
             return dopri5(self.field, self.exits, z, tolerance)
         raise ValueError(f"method must be 'rk4' or 'dopri5', got {method!r}")
 
-    def transform(self, x: object) -> Tensor:
-        """z (B, M) at depth 1."""
-        return self.call_and_ladj(x)[0]
+    def transform(self, x: object, draw: int = 0) -> Tensor:
+        """z (B, M) at depth 1; of an augmented flow with draw number ``draw`` of each row."""
+        return self.call_and_ladj(x, draw=draw)[0]
 
-    def call_and_ladj(self, x: object, method: str = "rk4", steps: int | None = None) -> tuple[Tensor, Tensor]:
-        """z (B, M) and log |det dz/dx| (B,) on the directions above the noise floor; in chunks of rows, so memory is flat."""
-        solutions = [self.solve(chunk, method, steps) for chunk in self.front(self._rows(x)).split(_CHUNK)]
+    def call_and_ladj(
+        self, x: object, method: str = "rk4", steps: int | None = None, draw: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """z (B, M) and log |det dz/d(x, a)| (B,) on the directions above the noise floor; in chunks, so memory is flat."""
+        solutions = [self.solve(chunk, method, steps) for chunk in self.front(self._rows(x), draw).split(_CHUNK)]
         return torch.cat([s.z for s in solutions]), torch.cat([s.ladj for s in solutions]) + self.front.ladj
 
     @torch.no_grad()
@@ -147,11 +158,25 @@ class FunnelFlow(nn.Module):
         tolerance = 1e-6 if z.dtype == torch.float32 else 1e-9
         return self.front.inverse(invert_rk4(self.field, self.exits, z, self.steps, tolerance))
 
-    def log_prob(self, x: object, method: str = "rk4", steps: int | None = None) -> Tensor:
-        """Log-density (B,) in nats; directions below the noise floor count as Gaussian at the floor."""
+    def log_prob(self, x: object, method: str = "rk4", steps: int | None = None, draws: int = DRAWS) -> Tensor:
+        r"""Log-density (B,) in nats; directions below the noise floor count as Gaussian at the floor.
+
+        Of an augmented flow :math:`\log \frac1S \sum_s p(x, a_s) / N(a_s)` at S = ``draws`` (importance weighting, Burda et al.
+        2015): in expectation a lower bound of the log-density, tighter with more draws, which cost a pass each.
+        """
         rows = self._rows(x)
-        z, ladj = self.call_and_ladj(rows, method, steps)
-        return self.base.log_prob(z, self.gates) + ladj + self.front.floor_log_prob(rows)
+        logs = [self._joint_log_prob(rows, draw, method, steps) for draw in range(self._draws(draws))]
+        return torch.stack(logs).logsumexp(0) - math.log(len(logs)) + self.front.floor_log_prob(rows)
+
+    def _joint_log_prob(self, rows: Tensor, draw: int, method: str, steps: int | None) -> Tensor:
+        """log p(x, a) - log N(a) (B,) above the noise floor, at one draw of a."""
+        z, ladj = self.call_and_ladj(rows, method, steps, draw)
+        return self.base.log_prob(z, self.gates) + ladj - log_normal(row_noise(rows, self.front.augment, draw))
+
+    def _draws(self, draws: int) -> int:
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}; {DRAWS} is the default")
+        return draws if self.front.augment else 1
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -168,9 +193,17 @@ class FunnelFlow(nn.Module):
         x = self.sample(count, generator)
         return x, self.log_prob(x)
 
-    def encode(self, x: object) -> Tensor:
-        """Structure block s (B, k): the z_i(1) with g_i > 0, in order of falling price."""
-        return self.split(self.transform(x))[0]
+    def encode(self, x: object, draws: int = DRAWS) -> Tensor:
+        """Structure block s (B, k): the z_i(1) with g_i > 0, in order of falling price; the mean over augmented draws."""
+        return self._encodings(x, draws).mean(0)
+
+    def spread(self, x: object, draws: int = DRAWS) -> Tensor:
+        """Standard deviation (B, k) of s over a row's augmented draws: how far s is from a function of x; 0 without any."""
+        return self._encodings(x, draws).std(0, correction=0)
+
+    def _encodings(self, x: object, draws: int) -> Tensor:
+        rows = self._rows(x)
+        return torch.stack([self.split(self.transform(rows, draw))[0] for draw in range(self._draws(draws))])
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(s, n): structure block (B, k) in order of falling price and noise block (B, M - k)."""

@@ -6,6 +6,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from flows.augment import row_noise
 from flows.moments import Moments
 from flows.rows import CHUNK, Rows
 
@@ -15,16 +16,18 @@ class ColumnWarning(UserWarning):
 
 
 class Front(nn.Module):
-    r"""z = R diag(1/sd) V^T (x - mean): centre, whiten by PCA, rotate by a trainable R in SO(M).
+    r"""z = R [diag(1/sd) V^T (x - mean), a]: centre, whiten by PCA, append augmented draws, rotate by a trainable R in SO(M).
 
     Whitening leaves every orthogonal basis equally good, while the funnel's penalty is bound to the axes; hence R.
+    Augmented dimensions a ~ N(0, I_A) give the flow room to untangle what has none in the data's own dimensions.
     Directions whose sd lies below the noise floor are modelled as Gaussian at that floor and skip R and the flow;
     constant and duplicate columns are set aside and restored by :meth:`inverse`.
 
     Args:
         features: D, columns of the data.
         used: columns that are neither constant nor duplicate.
-        dims: M, principal directions above the noise floor.
+        dims: M, dimensions of the state: principal directions above the noise floor and augmented ones.
+        augment: A, how many of them are augmented.
     """
 
     columns: Tensor
@@ -36,11 +39,14 @@ class Front(nn.Module):
     jittered: Tensor
     start: Tensor
 
-    def __init__(self, features: int, used: int | None = None, dims: int | None = None):
+    def __init__(self, features: int, used: int | None = None, dims: int | None = None, augment: int = 0):
         super().__init__()
+        if augment < 0:
+            raise ValueError(f"augment must not be negative, got {augment}; 0 adds no dimensions")
         used = features if used is None else used
-        dims = used if dims is None else dims
-        self.features, self.used, self.dims = features, used, dims
+        dims = used + augment if dims is None else dims
+        self.features, self.used, self.dims, self.augment = features, used, dims, augment
+        self.kept = dims - augment
         self.register_buffer("columns", torch.arange(used))
         self.register_buffer("twin_of", torch.arange(features))
         self.register_buffer("mean", torch.zeros(features))
@@ -52,12 +58,15 @@ class Front(nn.Module):
         self.turn = nn.Parameter(torch.zeros(dims, dims))
 
     @classmethod
-    def from_rows(cls, x: Tensor | Rows, noise_floor: float = 1e-3, columns: str = "set-aside") -> "Front":
+    def from_rows(
+        cls, x: Tensor | Rows, noise_floor: float = 1e-3, columns: str = "set-aside", augment: int = 0
+    ) -> "Front":
         """Moments of ``x`` (N, D), already validated, in float64 and in one pass.
 
         Args:
             noise_floor: smallest standard deviation that counts as signal, as a share of the largest.
             columns: ``"set-aside"`` warns about constant and duplicate columns, ``"error"`` refuses them.
+            augment: A, augmented dimensions.
 
         Raises:
             ValueError: refused columns, no varying column, no more rows than columns, or numbers whose squares float64
@@ -78,15 +87,18 @@ class Front(nn.Module):
             )
         scales, basis = _principal(moments.covariance[used][:, used])
         floor = noise_floor * scales[0]
-        front = cls(x.shape[1], len(used), int((scales > floor).sum()))
+        front = cls(x.shape[1], len(used), int((scales > floor).sum()) + augment, augment)
         front.columns, front.twin_of, front.jittered = used, twin_of, _tied_columns(x, constant)
         front.mean, front.basis, front.scales, front.floor = moments.mean, basis, torch.maximum(scales, floor), floor
         return front.to(x.dtype)
 
     def set_rotation(self, unmixing: Tensor) -> None:
-        """Start R at the polar factor of ``unmixing`` (M, M), a row negated where the determinant is -1."""
+        """Start R at the polar factor of ``unmixing`` (M - A, M - A), a row negated where the determinant is -1.
+
+        On the augmented dimensions it is the identity.
+        """
         left, _, right = torch.linalg.svd(unmixing.double())
-        rotation = left @ right
+        rotation = torch.block_diag(left @ right, torch.eye(self.dims - len(unmixing)).double())
         if torch.linalg.det(rotation) < 0:
             rotation[-1] *= -1
         self.start = rotation.to(self.start)
@@ -102,33 +114,44 @@ class Front(nn.Module):
     @property
     def ladj(self) -> Tensor:
         """log |det| of the whitening, a constant: the sum of -log sd over all used columns at their floor."""
-        return -self.scales[: self.dims].log().sum()
+        return -self.scales[: self.kept].log().sum()
 
     def whiten(self, x: Tensor) -> Tensor:
-        """White coordinates (B, M) before the rotation: constants of the data, worth caching while training."""
-        return (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, : self.dims] / self.scales[: self.dims]
+        """White coordinates (B, M - A) before the rotation: constants of the data, worth caching while training."""
+        return (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, : self.kept] / self.scales[: self.kept]
+
+    def enter(self, white: Tensor, noise: Tensor | None = None) -> Tensor:
+        """States (B, M) at depth 0 of white rows (B, M - A) and augmented draws (B, A); by default the rows' own draws."""
+        if self.augment:
+            noise = row_noise(white, self.augment) if noise is None else noise
+            white = torch.cat([white, noise.to(white)], dim=1)
+        return white @ self.rotation.T
 
     def floor_log_prob(self, x: Tensor) -> Tensor:
         """Log-density (B,) of the directions below the noise floor, Gaussian at the floor."""
         residual = (
-            (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, self.dims :] / self.scales[self.dims :]
+            (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, self.kept :] / self.scales[self.kept :]
         )
-        constants = self.scales[self.dims :].log().sum() + 0.5 * (self.used - self.dims) * math.log(2 * math.pi)
+        constants = self.scales[self.kept :].log().sum() + 0.5 * (self.used - self.kept) * math.log(2 * math.pi)
         return -0.5 * residual.square().sum(1) - constants
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Rotated white coordinates (B, M) of ``x`` (B, D)."""
-        return self.whiten(x) @ self.rotation.T
+    def forward(self, x: Tensor, draw: int = 0) -> Tensor:
+        """States (B, M) at depth 0 of ``x`` (B, D), with the augmented draws number ``draw`` of each row."""
+        return self.enter(self.whiten(x), row_noise(x, self.augment, draw))
 
     def inverse(self, z: Tensor) -> Tensor:
-        """``x`` (B, D) of ``z`` (B, M); directions below the floor return to their mean, columns set aside return."""
-        white = z @ self.rotation * self.scales[: self.dims]
+        """``x`` (B, D) of ``z`` (B, M); directions below the floor return to their mean, columns set aside return.
+
+        Augmented coordinates are dropped.
+        """
+        white = (z @ self.rotation)[:, : self.kept] * self.scales[: self.kept]
         x = self.mean.expand(len(z), -1).clone()
-        x[:, self.columns] = x[:, self.columns] + white @ self.basis[:, : self.dims].T
+        x[:, self.columns] = x[:, self.columns] + white @ self.basis[:, : self.kept].T
         return x[:, self.twin_of]
 
     def extra_repr(self) -> str:
-        return f"features={self.features}, used={self.used}, dims={self.dims}, floor={float(self.floor):.3g}"
+        augment = f"augment={self.augment}, " if self.augment else ""
+        return f"features={self.features}, used={self.used}, dims={self.dims}, {augment}floor={float(self.floor):.3g}"
 
 
 def _principal(covariance: Tensor) -> tuple[Tensor, Tensor]:

@@ -210,3 +210,13 @@ def test_a_loss_that_is_not_finite_says_what_to_do():
 
 def test_settings_are_recorded_as_plain_data():
     assert json.dumps(dataclasses.asdict(PathSettings()))
+
+
+def test_an_augmented_run_reports_nats_per_row_of_the_data():
+    x = tiny_rows()
+    result = training.fit(x, null_worth=0.03, augment=2, **TINY)
+    assert (result.flow.front.dims, result.flow.front.augment) == (x.shape[1] + 2, 2)
+    held_out = x[result.held_out]
+    nats = -result.flow.log_prob(held_out, draws=1).mean()
+    assert result.nll == pytest.approx(float(nats), abs=0.1)  # other draws of the augmented dimensions
+    assert result.flow.project(held_out).shape == held_out.shape

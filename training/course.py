@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flows.augment import log_normal, row_noise
 from flows.flow import FunnelFlow
 from flows.rows import Rows
 from training.objective import Terms, objective
@@ -369,8 +370,9 @@ class Course:
         chunks = []
         device = self.flow.exits.tau
         for rows in self.held_out[:most_rows].split(512):
-            solution = self.flow.solve(rows.to(device) @ self.flow.front.rotation.T, steps=steps or self.steps)
-            nll = -(self.flow.base.log_prob(solution.z, self.flow.gates) + solution.ladj)
+            noise = row_noise(rows, self.flow.front.augment).to(device)
+            solution = self.flow.solve(self.flow.front.enter(rows.to(device), noise), steps=steps or self.steps)
+            nll = -(self.flow.base.log_prob(solution.z, self.flow.gates) + solution.ladj - log_normal(noise))
             chunks.append(torch.stack([nll + self.model.kappa * solution.kinetic, nll], dim=1))
         return torch.cat(chunks).cpu()
 

@@ -201,6 +201,7 @@ def prepare(activations: Activations, model: ModelSettings, path: PathSettings, 
         rows,
         noise_floor=model.noise_floor,
         columns=model.columns,
+        augment=model.augment,
         hidden=model.hidden,
         components=model.components,
         exit_width=model.exit_width,
@@ -223,9 +224,9 @@ def _notes(flow: FunnelFlow) -> list[str]:
     front, notes = flow.front, []
     if front.used < front.features:
         notes.append(f"{front.features - front.used} constant or duplicate columns set aside")
-    if front.dims < front.used:
+    if front.kept < front.used:
         notes.append(
-            f"{front.used - front.dims} of {front.used} principal directions lie below the noise floor "
+            f"{front.used - front.kept} of {front.used} principal directions lie below the noise floor "
             f"{float(front.floor):.3g} and count as Gaussian there"
         )
     jittered = front.jittered.nonzero().squeeze(1).tolist()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flows.augment import log_normal
 from flows.flow import FunnelFlow
 
 
@@ -42,13 +43,14 @@ def objective(
     :math:`\sum_i g_i (\lambda - D_i)` with :math:`D_i` detached: their exact gradient, for the loss is linear in each.
 
     Args:
-        white: whitened rows (B, M), not yet rotated.
+        white: whitened rows (B, M - A), not yet rotated.
         gate_lam: lambda of the penalty at depth 1; None where gates are at rest.
         depth_lam: lambda of the penalty over depth; 0 where exits are at rest.
-        generator: draws the gates.
+        generator: draws augmented dimensions and gates.
         steps: RK4 steps.
     """
-    solution = flow.solve(white @ flow.front.rotation.T, steps=steps)
+    noise = torch.randn(len(white), flow.front.augment, generator=generator).to(white)
+    solution = flow.solve(flow.front.enter(white, noise), steps=steps)
     gates = flow.gates
     draw = torch.rand(solution.z.shape, generator=generator).to(white) < gates.detach()
     is_open = draw.to(white)
@@ -56,7 +58,7 @@ def objective(
         log_base = flow.base.component_log_probs(solution.z, is_open).logsumexp(1)
     else:
         log_base = flow.base.log_prob(solution.z, gates)
-    nll = -(log_base + solution.ladj).mean()
+    nll = -(log_base + solution.ladj - log_normal(noise)).mean()
     kinetic = solution.kinetic.mean()
     loss, gains = nll + kappa * kinetic, None
     if gate_lam is not None:

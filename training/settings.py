@@ -10,6 +10,7 @@ class ModelSettings:
     Attributes:
         kappa: weight of the kinetic energy, in nats per squared whitened unit: the regularity every claim is made at.
         rho: weight of the L1 activation penalty over depth, beside the one at depth 1.
+        augment: Gaussian dimensions appended to the data: room to untangle in.
         hidden: width of the field's two hidden layers.
         components: Gaussians in the base mixture.
         law: gate law of the base, "bernoulli" or "channel".
@@ -22,6 +23,7 @@ class ModelSettings:
 
     kappa: float = 1.0
     rho: float = 0.02
+    augment: int = 0
     hidden: int = 64
     components: int = 32
     law: str = "bernoulli"
@@ -34,7 +36,7 @@ class ModelSettings:
     def __post_init__(self) -> None:
         _typed(self)
         _positive(self, "hidden", "components", "steps", "early_steps")
-        _not_negative(self, "kappa", "rho")
+        _not_negative(self, "kappa", "rho", "augment")
         if not 0 < self.noise_floor < 1:
             raise ValueError(f"noise_floor must lie in (0, 1), got {self.noise_floor}; 0.001 is the default")
         if not 0.1 <= self.exit_width <= 1:

@@ -31,7 +31,7 @@ def ica_rotation(white: Tensor | Rows, seed: int, most_rows: int = 20_000) -> Te
 def latent_sample(flow: FunnelFlow, white: Tensor | Rows, seed: int, steps: int, most_rows: int = _MOST_ROWS) -> Tensor:
     """z(1) (n, M) of at most ``most_rows`` whitened rows drawn by ``seed``."""
     chosen = torch.randperm(len(white), generator=torch.Generator().manual_seed(seed))[:most_rows]
-    return flow.solve(white[chosen].to(flow.exits.tau) @ flow.front.rotation.T, steps=steps).z
+    return flow.solve(flow.front.enter(white[chosen].to(flow.exits.tau)), steps=steps).z
 
 
 @torch.no_grad()

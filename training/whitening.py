@@ -23,7 +23,7 @@ class White(Rows):
     def __init__(self, front: Front, rows: Tensor | Rows, generator: torch.Generator):
         self.front = copy.deepcopy(front).cpu()  # the flow's own moves to the accelerator
         self.rows = rows
-        self.shape, self.dtype = (len(rows), front.dims), rows.dtype
+        self.shape, self.dtype = (len(rows), front.kept), rows.dtype
         self.jitter = torch.zeros(0)
         if bool(front.jittered.any()):
             self.jitter = torch.randn(min(len(rows), _MOST_JITTER), rows.shape[1], generator=generator) * front.floor
