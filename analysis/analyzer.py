@@ -142,10 +142,11 @@ class Analyzer:
 
     @cached_property
     def density(self) -> Density:
-        """The density of s, refitted for the analysis: above three dimensions one mixture of 2000 rows, for time's sake."""
+        """The density of s, refitted for the analysis: above three dimensions one mixture of 4000 rows, for time's sake."""
         from analysis.density import fit_density
 
-        return fit_density(self.s, self.seed, **({} if self.structure_dim <= 3 else {"members": 1, "most_rows": 2000}))
+        thrift = {} if self.structure_dim <= 3 else {"members": 1, "most_rows": 4000}
+        return fit_density(self.s, self.seed, groups=self.sources, **thrift)
 
     @cached_property
     def _log_density(self) -> NDArray[np.float64]:
@@ -187,7 +188,8 @@ class Analyzer:
             return Nothing("tree")
         from analysis.tree import tree
 
-        return tree(self.s, groups=self.sources, seed=self.seed, flat=True)
+        flat = self.density if len(self.x) > 1 else None
+        return tree(self.s, groups=self.sources, seed=self.seed, flat=flat)
 
     def tree(self) -> MergeTree | Nothing:
         """Pieces of s and how they join as the level falls; a generative mixture along that tree, beside a flat one."""

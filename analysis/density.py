@@ -156,7 +156,13 @@ def choose_mixture(fit_rows: ArrayLike, held_out_rows: ArrayLike, seed: int = 0)
 
 
 def fit_density(
-    s: ArrayLike, seed: int = 0, *, members: int = MEMBERS, held_out: float = HELD_OUT, most_rows: int = MOST_ROWS
+    s: ArrayLike,
+    seed: int = 0,
+    *,
+    groups: ArrayLike | None = None,
+    members: int = MEMBERS,
+    held_out: float = HELD_OUT,
+    most_rows: int = MOST_ROWS,
 ) -> Density:
     r"""Fit a density to rows: a bag of mixtures, :math:`p = \frac1M \sum_m p_m`, each from starting means of its own.
 
@@ -169,12 +175,14 @@ def fit_density(
     Args:
         s: (n, k).
         seed: everything is drawn from it.
+        groups: (n,) source of each row (image, sentence, trial): no source is on both sides of the split.
         members: M, mixtures in the bag.
         held_out: share of the rows that the fit does not see, at least 1000 rows or a fifth; they choose K and set levels.
         most_rows: at most so many rows are fitted, drawn at random; all the others count as held out.
 
     Raises:
-        ValueError: not two-dimensional, k = 0, fewer than 2 rows, NaN or inf, ``held_out`` outside (0, 1).
+        ValueError: not two-dimensional, k = 0, fewer than 2 rows, NaN or inf, ``held_out`` outside (0, 1), groups of
+            another length.
     """
     rows = as_points(s, "rows")
     if not 0 < held_out < 1:
@@ -183,9 +191,9 @@ def fit_density(
         raise ValueError(
             f"a density needs at least 2 rows, one to fit and one to judge, got {len(rows)}; pass more rows"
         )
-    order = np.random.default_rng(seed).permutation(len(rows))
     unseen = round(max(held_out * len(rows), min(LEAST_HELD_OUT, len(rows) / 5)))
     count = min(most_rows, max(1, len(rows) - max(1, unseen)))
+    order, count = _split(groups, len(rows), count, seed)
     points, judges = rows[order[:count]], rows[order[count : count + MOST_JUDGES]]
     _, _, tried = _search(points, judges, seed)
     (bag, first), bags = _best_bag(points, judges, tried, members, seed)
@@ -204,6 +212,22 @@ def fit_density(
         held_out=np.sort(order[count:]),
         seed=seed,
     )
+
+
+def _split(groups: ArrayLike | None, rows: int, count: int, seed: int) -> tuple[NDArray[np.intp], int]:
+    """Rows in random order, those of one source side by side, and how many of the first to fit: about ``count``."""
+    order = np.random.default_rng(seed).permutation(rows)
+    if groups is None:
+        return order, count
+    sources = np.asarray(groups)
+    if sources.shape != (rows,):
+        raise ValueError(f"groups must have one entry per row, shape ({rows},), got {sources.shape}")
+    first = np.unique(sources[order], return_index=True, return_inverse=True)[1:]
+    order = order[np.argsort(first[0][first[1]], kind="stable")]
+    starts = np.flatnonzero(np.r_[True, sources[order][1:] != sources[order][:-1]])
+    before = starts[(starts > 0) & (starts <= count)]
+    later = starts[starts > count]
+    return order, int(before[-1] if len(before) else later[0] if len(later) else count)  # one source alone is cut
 
 
 def _nats(trial: Trial) -> float:

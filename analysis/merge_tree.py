@@ -67,12 +67,12 @@ class Node:
 class AgainstFlat:
     """The tree's density beside a flat mixture's, both fitted to the same rows and judged on others.
 
-    Those others chose the number of components of both.
+    The others chose the flat mixture's number of components, so it is a little better off.
 
     Attributes:
         tree, flat: mean log-density of the held-out rows, nats a row.
         gain, error: their difference and its standard error over the rows.
-        components, kind: of the flat mixture, the likeliest of 1 to 256 Gaussians with full, diagonal or tied covariances.
+        components, kind: of the flat mixture, the Gaussians and their covariances.
         rows: held-out rows.
     """
 
@@ -85,7 +85,7 @@ class AgainstFlat:
     rows: int
 
     def __repr__(self) -> str:
-        one = "one Gaussian" if self.components == 1 else f"a flat mixture of {self.components} Gaussians"
+        one = "one Gaussian" if self.components == 1 else f"a flat mixture of {self.components} {self.kind} Gaussians"
         return (
             f"held-out log-density {self.tree:.2f} nats a row, {one} {self.flat:.2f}: "
             f"the tree gains {self.gain:.2f} ± {self.error:.2f} ({self.rows} rows)"

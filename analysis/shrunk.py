@@ -100,10 +100,8 @@ def fit_shrunk(points: Floats, components: int, prior: Floats, seed: int, steps:
     return mixture
 
 
-def choose_shrunk(
-    points: Floats, held_out: NDArray[np.bool_], prior: Floats, seed: int
-) -> tuple[ShrunkMixture, ShrunkMixture]:
-    """Fit with 1, 2, 4, ... components; the likeliest on the held-out rows, and the same refitted on all.
+def choose_shrunk(points: Floats, held_out: NDArray[np.bool_], prior: Floats, seed: int) -> ShrunkMixture:
+    """Fit with 1, 2, 4, ... components, by the likelihood of the held-out rows; the best is refitted on all.
 
     Two doublings that do not help end the search; more than 64 components, or one to 60 rows, are not tried.
 
@@ -112,17 +110,15 @@ def choose_shrunk(
         held_out: (n,) the rows that judge.
     """
     fit_rows, judges = points[~held_out], points[held_out]
+    best, best_score, components = 1, -math.inf, 1
     if not len(judges) or not len(fit_rows) or not points.shape[1]:
-        return (fit_shrunk(points, 1, prior, seed),) * 2
-    best, best_score, count, components = None, -math.inf, 1, 1
-    while components <= min(MOST_COMPONENTS, max(1, len(fit_rows) // ROWS_A_COMPONENT)) and components <= 4 * count:
-        mixture = fit_shrunk(fit_rows, components, prior, seed)
-        score = mixture.log_prob(judges).mean()
-        if best is None or score > best_score:
-            best, best_score, count = mixture, score, components
+        return fit_shrunk(points, 1, prior, seed)
+    while components <= min(MOST_COMPONENTS, max(1, len(fit_rows) // ROWS_A_COMPONENT)) and components <= 4 * best:
+        score = fit_shrunk(fit_rows, components, prior, seed).log_prob(judges).mean()
+        if score > best_score:
+            best, best_score = components, score
         components *= 2
-    assert best is not None  # one component is always tried
-    return best, fit_shrunk(points, count, prior, seed)
+    return fit_shrunk(points, best, prior, seed)
 
 
 def k_means(points: Floats, parts: int, seed: int) -> NDArray[np.intp]:

@@ -11,11 +11,11 @@ from scipy.spatial.distance import squareform
 from scipy.special import logsumexp
 
 from analysis.clusters import checked
-from analysis.density import choose_mixture
+from analysis.density import Density
 from analysis.merge_tree import AgainstFlat, MergeTree, Node, scores
 from analysis.partition import FEWEST_ROWS, partition
 from analysis.progress import tracked
-from analysis.shrunk import ShrunkMixture, choose_shrunk, shrunk_covariance
+from analysis.shrunk import ShrunkMixture, choose_shrunk, fit_shrunk, shrunk_covariance
 
 Floats = NDArray[np.float64]
 MOST_ROWS = 20_000
@@ -29,7 +29,7 @@ def tree(
     depth: float = DEPTH,
     groups: ArrayLike | None = None,
     held_out: float = HELD_OUT,
-    flat: bool = False,
+    flat: Density | None = None,
 ) -> MergeTree:
     """Find the pieces of a structure block, how they join, and a generative mixture along that tree.
 
@@ -45,7 +45,8 @@ def tree(
         depth: nats that the density must fall between pieces; log 2 is the half. Two equal Gaussians 3.4 sd apart.
         groups: (n,) source of each row (image, sentence, trial): rows of one source are never on both sides of a test.
         held_out: share of the rows that choose the number of components.
-        flat: whether to fit a flat mixture too and compare; takes as long again.
+        flat: a density of the same rows to compare with, from ``fit_density``: on the rows that it has not seen, with the
+            tree's mixtures fitted to the rows that it has.
 
     Raises:
         ValueError: not two-dimensional, no rows, NaN or inf, or a setting out of range.
@@ -58,6 +59,8 @@ def tree(
         2
     """
     points = checked(s)
+    if flat is not None and flat.rows != len(points):
+        raise ValueError(f"flat must be a density of the same {len(points)} rows, got one of {flat.rows}")
     sources = _sources(groups, len(points))
     if not depth > 0 or not 0 < held_out < 1:
         raise ValueError(f"depth must be above 0 and held_out in (0, 1), got {depth} and {held_out}")
@@ -68,10 +71,13 @@ def tree(
     found = partition(fit_rows, depth, draw < np.median(draw), seed)
     judges = generator.random(fit_sources.max() + 1)[fit_sources] < held_out
     links = linkage(squareform(found.depths), "single") if found.count > 1 else np.zeros((0, 4))
-    pairs = _fitted(fit_rows, found.labels, links, judges, seed)
+    mixtures = _fitted(fit_rows, found.labels, links, judges, seed)
     weights = np.bincount(found.labels) / len(used)
-    beside = _against_flat(fit_rows, judges, [unseen for unseen, _ in pairs], weights, seed) if flat else None
-    return _assembled(points, [whole for _, whole in pairs], weights, links, depth, len(used), seed, beside)
+    beside = None
+    if flat is not None:
+        counts = [len(mixture.weights) for mixture in mixtures]
+        beside = _against_flat(fit_rows, found.labels, links, np.isin(used, flat.held_out), counts, flat, seed)
+    return _assembled(points, mixtures, weights, links, depth, len(used), seed, beside)
 
 
 def _sources(groups: ArrayLike | None, count: int) -> NDArray[np.intp]:
@@ -86,33 +92,46 @@ def _sources(groups: ArrayLike | None, count: int) -> NDArray[np.intp]:
 
 def _fitted(
     points: Floats, labels: NDArray[np.intp], links: Floats, judges: NDArray[np.bool_], seed: int
-) -> list[tuple[ShrunkMixture, ShrunkMixture]]:
-    """A mixture for every piece, without the judges and with them, its prior covariance handed down from the root."""
-    count = labels.max() + 1
-    members = [labels == piece for piece in range(count)]
+) -> list[ShrunkMixture]:
+    """A mixture for every piece."""
+    priors = _priors(points, labels, links)
+    pieces = tracked(range(len(priors)), "tree: mixtures", "piece")
+    return [choose_shrunk(points[labels == p], judges[labels == p], priors[p], seed) for p in pieces]
+
+
+def _priors(points: Floats, labels: NDArray[np.intp], links: Floats) -> list[Floats]:
+    """A prior covariance for every piece, handed down from the root: what the pieces of its parent share."""
+    count = len(links) + 1
+    members = [points[labels == piece] for piece in range(count)]
     priors = {count + len(links) - 1: shrunk_covariance(points)}
     for number in range(count + len(links) - 1, count - 1, -1):
-        below = _leaves_of(links, count, number)
-        centred = np.concatenate([points[members[p]] - points[members[p]].mean(0) for p in below])
-        shared = shrunk_covariance(centred, priors[number])
+        below = [members[p] for p in _leaves_of(links, count, number) if len(members[p])]
+        shared = shrunk_covariance(np.concatenate([m - m.mean(0) for m in below]), priors[number])
         priors.update({int(child): shared for child in links[number - count, :2]})
-    pieces = tracked(members, "tree: mixtures", "piece")
-    return [choose_shrunk(points[m], judges[m], priors[p], seed) for p, m in enumerate(pieces)]
+    return [priors[piece] for piece in range(count)]
 
 
 def _against_flat(
-    points: Floats, judges: NDArray[np.bool_], mixtures: list[ShrunkMixture], weights: Floats, seed: int
+    points: Floats,
+    labels: NDArray[np.intp],
+    links: Floats,
+    unseen: NDArray[np.bool_],
+    counts: list[int],
+    flat: Density,
+    seed: int,
 ) -> AgainstFlat | None:
-    """Both densities on the judges' rows; None where there are too few of them, or no dimensions."""
-    rows = points[judges]
-    if len(rows) < FEWEST_ROWS or not points.shape[1]:
+    """Both densities on rows that neither was fitted to; None where a piece has too few of the others, or they are few."""
+    rows, seen, seen_labels = points[unseen], points[~unseen], labels[~unseen]
+    sizes = np.bincount(seen_labels, minlength=len(counts))
+    if len(rows) < FEWEST_ROWS or (sizes < counts).any():
         return None
-    flat = choose_mixture(points[~judges], rows, seed)
-    ours, theirs = logsumexp(scores(rows, mixtures, weights), axis=1), flat.score_samples(rows)
+    priors = _priors(seen, seen_labels, links)
+    mixtures = [fit_shrunk(seen[seen_labels == p], count, priors[p], seed) for p, count in enumerate(counts)]
+    ours, theirs = logsumexp(scores(rows, mixtures, sizes / len(seen)), axis=1), flat.log_prob(rows)
     gain = ours - theirs
+    means = float(ours.mean()), float(theirs.mean()), float(gain.mean())
     error = float(gain.std() / math.sqrt(len(rows)))
-    count, kind = flat.n_components, flat.covariance_type
-    return AgainstFlat(float(ours.mean()), float(theirs.mean()), float(gain.mean()), error, count, kind, len(rows))
+    return AgainstFlat(*means, error, flat.members * flat.components, flat.kind, len(rows))
 
 
 def _leaves_of(links: Floats, count: int, number: int) -> list[int]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import training
+from analysis.density import fit_density
 from analysis.tree import tree
 
 ROWS = 1500
@@ -104,25 +105,27 @@ def test_global_random_state_stays(untouched_rng):
     assert repr(first) == repr(tree(rows))
 
 
-def test_the_flat_mixture_is_fitted_to_the_same_rows_and_judged_on_others(monkeypatch):
-    import analysis.tree as module
-
-    seen = {}
-
-    def recorded(fit_rows, judges, seed):
-        seen.update(fit=fit_rows, judges=judges, flat=choose(fit_rows, judges, seed))
-        return seen["flat"]
-
-    choose = module.choose_mixture
-    monkeypatch.setattr(module, "choose_mixture", recorded)
+def test_beside_a_flat_density_judged_on_rows_that_neither_has_seen():
     points = three_of_two_scales()[0]
-    found = tree(points, flat=True)
-    beside = found.against_flat
-    both = np.concatenate([seen["fit"], seen["judges"]])
-    assert np.array_equal(np.sort(both, axis=0), np.sort(points, axis=0)) and beside.rows == len(seen["judges"])
-    assert beside.flat == pytest.approx(seen["flat"].score_samples(seen["judges"]).mean())
+    flat = fit_density(points, members=1)
+    found = tree(points, flat=flat)
+    beside, judges = found.against_flat, points[flat.held_out]
+    assert beside.rows == len(judges) == 300 and beside.flat == pytest.approx(flat.log_prob(judges).mean())
     assert beside.gain == pytest.approx(beside.tree - beside.flat) and abs(beside.gain) < 0.1
-    # the mixtures that were judged have not seen the judges: those refitted to all rows do a little better on them
-    assert 0 < found.log_prob(seen["judges"]).mean() - beside.tree < 0.1
-    assert "a flat mixture of" in repr(found) and found.to_dict()["against_flat"]["rows"] == beside.rows
-    assert tree(points[:40], flat=True).against_flat is None
+    assert np.array_equal(found.labels_, tree(points).labels_), "the tree is the same with and without"
+    # the mixtures that were judged have not seen the judges: those fitted to all rows do a little better on them
+    assert 0 < found.log_prob(judges).mean() - beside.tree < 0.1
+    assert "a flat mixture of" in repr(found) and found.to_dict()["against_flat"]["rows"] == 300
+    assert tree(points[:40], flat=fit_density(points[:40])).against_flat is None
+    with pytest.raises(ValueError, match="flat must be a density of the same 100 rows, got one of 1500"):
+        tree(points[:100], flat=flat)
+
+
+def test_no_source_is_on_both_sides_of_a_density():
+    points, sources = three_of_two_scales(400)[0], np.arange(400) // 4
+    fitted = fit_density(points, groups=sources, members=1, most_rows=301)
+    held = np.isin(np.arange(400), fitted.held_out)
+    assert fitted.fit_rows == 300 == (~held).sum() and not set(sources[held]) & set(sources[~held])
+    assert fit_density(points, groups=np.zeros(400), members=1).fit_rows == 320, "one source alone is cut"
+    with pytest.raises(ValueError, match="groups must have one entry per row"):
+        fit_density(points, groups=sources[:5])
