@@ -15,6 +15,8 @@ _HOMES = {
     "coordinate_freedom": "functions.freedom",
     "Freedom": "functions.freedom",
     "Noise": "functions.noise",
+    "finite_function": "functions.finite",
+    "equivalent": "functions.finite",
 }
 
 __all__ = sorted(_HOMES)

@@ -10,6 +10,9 @@ _HOMES = {
     "Freedom": "freedom",
     "View": "freedom",
     "Noise": "noise",
+    "finite_function": "finite",
+    "equivalent": "finite",
+    "FiniteFunction": "finite",
 }
 
 __all__ = sorted(_HOMES)

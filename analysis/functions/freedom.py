@@ -181,7 +181,7 @@ def coordinate_freedom(
         again = dict(_flat(analysis(seen)))
         for name, value in values.items():
             moved = _change(value, again.get(name, _MISSING))
-            equal[name] += moved <= (tolerance if _is_real(value) else 0)
+            equal[name] += moved <= tolerance
             change[name] = max(change[name], moved)
     outputs = tuple(
         Output(name, value, equal[name], change[name], any(name == c or name.startswith(f"{c}.") for c in claimed))
@@ -256,6 +256,8 @@ def _word(output: Output, n_maps: int) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, numbers.Integral)):
         return f"{float(value):.4g}"
     text = " ".join(str(value).split())
