@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from flows.elsewhere import follow
 from flows.flow import FunnelFlow
 from flows.store import load
 
@@ -48,7 +49,8 @@ class SavedRun:
 
         Raises:
             FileNotFoundError: no such folder, or not a run's.
-            ValueError: the run did not finish, or one of its files is damaged; the message names it.
+            ValueError: the run did not finish, or one of its files, or of those that its rows lie in, is damaged or
+                changed; the message names it.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -130,8 +132,12 @@ def _data(file: Path, features: int) -> dict[str, torch.Tensor]:
     try:
         with safe_open(file, framework="pt") as tensors:
             data = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+            elsewhere = (tensors.metadata() or {}).get("elsewhere")
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} is damaged ({error}); restore it from a copy or run the fit again") from None
+    if elsewhere and {"held_out.rows", "train.rows"} <= set(data):
+        rows = follow(elsewhere)
+        data |= {f"{side}.x": rows[data[f"{side}.rows"]] for side in ("held_out", "train")}
     missing = {"held_out.x", "train.x", "held_out.rows", "train.rows"} - set(data)
     if missing:
         raise ValueError(f"{file} holds no {', '.join(sorted(missing))}; restore it from a copy or run the fit again")

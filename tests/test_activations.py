@@ -133,7 +133,7 @@ def test_read_several_arrays(tmp_path, suffix):
     read = read_activations(path, "x", labels="labels", groups="groups")
     assert read.x.equal(torch.tensor(X))
     assert read.labels.tolist() == LABELS.tolist() and read.sources.tolist() == GROUPS.tolist()
-    assert read.name == "a" and read.about == {"path": str(path), "key": "x", "files": [str(path)]}
+    assert read.name == "a" and read.about["path"] == str(path) and read.about["files"] == {str(path): "x"}
     with pytest.raises(ValueError, match=r"holds 2 arrays that could be the activations.* pass key=, valid: x, y$"):
         read_activations(path, labels="labels", groups="groups")
     with pytest.raises(ValueError, match=r"no array 'label' in .*did you mean 'labels'\?"):
@@ -145,7 +145,7 @@ def test_read_several_arrays(tmp_path, suffix):
 @several
 def test_the_only_array_needs_no_key(tmp_path, suffix):
     path = write(tmp_path / f"a{suffix}", layer=X, labels=LABELS)
-    assert read_activations(path, labels="labels").about["key"] == "layer"
+    assert read_activations(path, labels="labels").about["files"] == {str(path): "layer"}
 
 
 def test_read_npy_leaves_the_file_alone(tmp_path):

@@ -139,11 +139,7 @@ def read_activations(
     shards = [(file, arrays_in(file, besides)) for file in files]
     keys = [_only_key(arrays, besides, file) if key is None else key for file, arrays in shards]
     x = load_rows(files, [load(arrays, name, file) for name, (file, arrays) in zip(keys, shards, strict=True)])
-    about = {
-        "path": str(path),
-        "key": keys[0] if key is None and len(files) == 1 else key,
-        "files": list(map(str, files)),
-    }
+    about = {"path": str(path), "files": dict(zip(map(str, files), keys, strict=True)), "besides": besides}
     return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from flows import files
+from flows.elsewhere import reference
 from training.activations import Activations
 from training.fitting import FitResult
 from training.stopping import StoppedError
@@ -118,16 +120,24 @@ class RunFolder:
                 writer.writerow([step, stage, lam, k, nll, *gates])
 
     def _write_data(self, result: FitResult, activations: Activations, seed: int) -> None:
+        """Held-out and some training rows; where they exceed 500 MiB and lie in a file, their numbers and its hash."""
+        sides = {"held_out": result.held_out, "train": _some(result.train, seed)}
+        x, metadata = activations.x, {"name": activations.name}
+        size = sum(map(len, sides.values())) * x.shape[1] * x.dtype.itemsize
+        copied = size <= files.IN_MEMORY or "files" not in activations.about
+        if not copied:
+            metadata["elsewhere"] = reference(activations.about["files"], activations.about["besides"])
         tensors = {}
-        for side, rows in (("held_out", result.held_out), ("train", _some(result.train, seed))):
+        for side, rows in sides.items():
             index = torch.from_numpy(rows)
             tensors[f"{side}.rows"] = index
-            tensors[f"{side}.x"] = activations.x[index].contiguous()
+            if copied:
+                tensors[f"{side}.x"] = x[index].contiguous()
             if activations.labels is not None:
                 tensors[f"{side}.labels"] = activations.labels[index]
             if activations.sources is not None:
                 tensors[f"{side}.sources"] = activations.sources[index]
-        save_file(tensors, self.path / "data.safetensors", metadata={"name": activations.name})
+        save_file(tensors, self.path / "data.safetensors", metadata=metadata)
 
 
 def _some(rows: np.ndarray, seed: int) -> np.ndarray:
