@@ -1,6 +1,8 @@
 """Files that are never half-written: complete on disk under a temporary name before they take their own."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -26,3 +28,16 @@ def write_whole(contents: dict[Path, bytes]) -> None:
     finally:
         for path in partial.values():
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to; it takes ``path``'s name if the body ends well, else it is removed."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -157,7 +157,7 @@ def _mask(inputs: Any, mask: str | Callable[[Any], Any] | None) -> Any:
     names = list(inputs) if isinstance(inputs, Mapping) else []
     if mask not in names and mask != _MASK:
         raise ValueError(
-            f"no input {mask!r} to take the mask from; pass a function of the inputs, or {nearest(mask, names)}"
+            f"no input {mask!r} to take the mask from; {nearest(mask, names)}; or pass a function of the inputs"
         )
     return inputs[mask] if mask in names else None
 

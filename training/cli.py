@@ -5,6 +5,8 @@ import sys
 
 VERBS = {
     "fit": "train a flow on activations and say what structure is left",
+    "capture": "run a model and write what its layers put out",
+    "encode": "send rows through the flow of a finished run",
     "analyze": "say what structure a finished run found: level sets, pieces, holes, how sure",
     "report": "write the same with pictures as one offline HTML file",
     "compare": "two finished runs side by side",
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("unknot: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError, FloatingPointError) as error:
         if os.environ.get("UNKNOT_TRACEBACK"):
             raise
         print(f"unknot {argv[0]}: {error}", file=sys.stderr)

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 SHORT = {
-    "settle": 100,
-    "screen": 50,
+    "settle": 50,
+    "screen": 30,
     "steps_per_point": 2,
     "points_per_decade": 6,
-    "debias": 50,
+    "debias": 30,
     "debias_rounds": 1,
     "most_supports": 3,
     "narrow": 20,
@@ -49,13 +49,17 @@ def write(folder: Path, rows: int, width: int, dtype: str, shards: int) -> str:
     return str(folder / "shard-*.npy")
 
 
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
 def peak() -> float:
     """Largest resident set so far, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(pattern: str, queue: multiprocessing.Queue) -> None:
-    """Read, split, take moments, draw batches, fit; puts lines to print into ``queue``."""
+def measure(pattern: str) -> None:
+    """Read, split, take moments, draw batches, fit."""
     import torch
 
     import training
@@ -75,12 +79,10 @@ def measure(pattern: str, queue: multiprocessing.Queue) -> None:
         started = time.perf_counter()
         yield
         seconds = time.perf_counter() - started
-        queue.put(f"  {what:34} {seconds:7.1f} s  {rows / seconds:12,.0f} rows/s  peak {peak():6.0f} MiB")
+        say(f"  {what:34} {seconds:7.1f} s  {rows / seconds:12,.0f} rows/s  peak {peak():6.0f} MiB")
 
     count = len(training.read_activations(pattern))
-    queue.put(
-        f"{count:,} rows x 64, {'in memory' if count * 256 <= 500 * 2**20 else 'on disk'}; before: {before:.0f} MiB"
-    )
+    say(f"{count:,} rows x 64, {'in memory' if count * 256 <= 500 * 2**20 else 'on disk'}; before: {before:.0f} MiB")
     with timed("read and checked", count):
         activations = training.read_activations(pattern)
     with timed("split", count):
@@ -98,12 +100,12 @@ def measure(pattern: str, queue: multiprocessing.Queue) -> None:
     started = time.perf_counter()
     result = fitting.fit(activations, null_worth=0.03, **SHORT)
     seconds = time.perf_counter() - started
-    queue.put(
+    say(
         f"  {'short fit':34} {seconds:7.1f} s  {result.steps} steps, k = {result.structure_dim}, "
         f"held-out {result.nll:.3f} nats  peak {peak():6.0f} MiB"
     )
     for note in result.notes:
-        queue.put(f"  note: {note}")
+        say(f"  note: {note}")
 
 
 def main() -> None:
@@ -117,12 +119,11 @@ def main() -> None:
         folder = Path(tempfile.mkdtemp(prefix="streaming-"))
         try:
             pattern = write(folder, rows, 64, options.dtype, options.shards)
-            queue = context.Queue()
-            process = context.Process(target=measure, args=(pattern, queue))
+            process = context.Process(target=measure, args=(pattern,))
             process.start()
             process.join()
-            while not queue.empty():
-                print(queue.get(), flush=True)
+            if process.exitcode:
+                raise SystemExit(f"{rows} rows: the process ended with {process.exitcode}")
         finally:
             shutil.rmtree(folder)
 

@@ -1,0 +1,145 @@
+"""``unknot capture``: run a model and write what its layers put out."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_ABOUT = """Run a model and write what its layers put out. OBJECT is module:name, a torch module (with --inputs), or a
+function without arguments that returns one, or (model, batches); batches are as training.capture takes them."""
+
+
+def main(argv: list[str]) -> int:
+    """``unknot capture module:object --layer NAME [--layer NAME] --out acts.safetensors``."""
+    given = _options(argv)
+
+    import torch
+
+    from training.capturing import capture
+    from training.saving import save_activations, suffix_for
+
+    suffix_for(given.out, len(given.layer))
+    if given.threads > 0:
+        torch.set_num_threads(given.threads)
+    model, batches = _model_and_batches(given)
+    mask = {} if given.mask is None else {"mask": given.mask}
+    found = capture(model, given.layer, batches, given.rows, given.device, channel_axis=given.channel_axis, **mask)
+    save_activations(found, given.out)
+    for layer, cloud in found.items():
+        print(f"{layer or 'the model'}: {cloud!r}")
+    print(f"wrote {given.out}")
+    print("\n".join(_next(found, given.out)))
+    return 0
+
+
+def _options(argv: list[str]) -> Namespace:
+    parser = ArgumentParser(prog="unknot capture", description=_ABOUT)
+    parser.add_argument("object", help="module:name, looked for in the working directory too")
+    parser.add_argument(
+        "--layer", action="append", required=True, help="path of named_modules(); repeat it for several"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help=".npy, or .safetensors with labels and sources"
+    )
+    parser.add_argument("--inputs", metavar="FILE", help="what to show the model; several arrays are keyword arguments")
+    parser.add_argument("--key", help="name of the inputs within the file, if they are one of several arrays")
+    parser.add_argument("--labels", help="one integer an input: a name in the inputs' file, or a .npy file")
+    parser.add_argument("--batch", type=int, default=256, help="inputs in one forward pass (default 256)")
+    parser.add_argument("--rows", choices=["token", "mean", "last"], default="token", help="how positions become rows")
+    parser.add_argument("--channel-axis", type=int, help="axis of the channels (default the last, of four the second)")
+    parser.add_argument("--mask", metavar="NAME", help="the input that is 0 at padding (default attention_mask)")
+    parser.add_argument("--device", help="where to run the model")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+    given = parser.parse_args(argv)
+    if given.batch < 1:
+        parser.error(f"--batch must be at least 1, got {given.batch}")
+    return given
+
+
+def _model_and_batches(given: Namespace) -> tuple[nn.Module, Iterable[Any]]:
+    import torch
+    from torch import nn
+
+    from training.loading import called, load_object
+
+    found = load_object(given.object)
+    if callable(found) and not isinstance(found, nn.Module):
+        found = called(found, given.object)
+    model, batches = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"{given.object} gave {type(model).__name__}, expected a torch module or (model, batches); "
+            "name a module, or a function without arguments that returns one"
+        )
+    if (batches is None) == (given.inputs is None):
+        what = (
+            "a model alone; say what to show it with --inputs x.npy"
+            if batches is None
+            else "batches too; leave --inputs out"
+        )
+        raise ValueError(f"{given.object} gives {what}")
+    if batches is None:
+        precisions = [p.dtype for p in model.parameters() if p.is_floating_point()]
+        batches = _batches(given, precisions[0] if precisions else torch.float32)
+    elif given.labels or given.key:
+        raise ValueError(
+            f"{given.object} gives batches; --labels and --key go with --inputs: give labels in the batches"
+        )
+    return model, batches
+
+
+def _batches(given: Namespace, dtype: torch.dtype) -> Iterator[Any]:
+    """The inputs' file, ``--batch`` examples at a time, with their labels; numbers in the model's precision."""
+    from flows.files import arrays_in, load, matching
+    from flows.inputs import as_tensor
+    from training.activations import one_integer_each
+
+    path = Path(given.inputs)
+    for file in matching(path)[1:]:
+        raise ValueError(f"--inputs {path} matches several files, {file} among them; name one")
+    arrays = arrays_in(path)
+    names = [given.key] if given.key else [name for name in arrays if name != given.labels]
+    inputs = {name: load(arrays, name, path) for name in names}
+    count = len(inputs[names[0]]) if names else 0
+    uneven = {name: len(x) for name, x in inputs.items() if len(x) != count}
+    if not count or uneven:
+        raise ValueError(
+            f"{path} holds inputs of {count} examples and of {uneven}; expected at least 1 and as many of each"
+        )
+    labels = None
+    if given.labels:
+        own = given.labels not in arrays and Path(given.labels).suffix
+        file = Path(given.labels) if own else path
+        labels = load(arrays_in(file) if own else arrays, file.stem if own else given.labels, file)
+    labels = one_integer_each(labels, count, "labels")
+
+    def parts() -> Iterator[Any]:
+        for first in range(0, count, given.batch):
+            part = slice(first, first + given.batch)
+            shown = {name: as_tensor(x[part], name) for name, x in inputs.items()}
+            shown = {name: x.to(dtype) if x.is_floating_point() else x for name, x in shown.items()}
+            yield shown if len(names) > 1 else shown[names[0]], None if labels is None else labels[part]
+
+    return parts()
+
+
+def _next(found: dict[str, Any], out: Path) -> list[str]:
+    """How to go on with the file, and what it leaves out."""
+    fit = f"fit it with: unknot fit --data.file {out}"
+    cloud = next(iter(found.values()))
+    shares = len(cloud.sources.unique()) < len(cloud)
+    if out.suffix == ".npy":
+        lost = [what for what, there in (("labels", cloud.labels is not None), ("sources", shares)) if there]
+        return (
+            [f"note: .npy leaves out {' and '.join(lost)}; name it .safetensors to keep them", fit] if lost else [fit]
+        )
+    before = "" if len(found) == 1 else f"{next(iter(found))}."
+    key = "x" if len(found) == 1 else next(iter(found))
+    labels = f" --data.labels {before}labels" if cloud.labels is not None else ""
+    return [f"{fit} --data.key {key}{labels} --data.groups {before}sources"]

@@ -1,0 +1,63 @@
+"""``unknot encode``: rows through the flow of a finished run, in chunks, into a .npy file."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_WHATS = {
+    "structure": "structure block s, dearest dimension first",
+    "noise": "noise block n",
+    "latent": "all dimensions at depth 1",
+    "project": "the rows with their noise put to zero, in their own units",
+    "log_prob": "log-density of each row, nats",
+}
+
+
+def main(argv: list[str]) -> int:
+    """``unknot encode RUN x.npy [--out s.npy] [--what noise]``."""
+    lines = "; ".join(f"{name}: {what}" for name, what in _WHATS.items())
+    parser = ArgumentParser(prog="unknot encode", description=f"Send rows through the flow of a run. {lines}.")
+    parser.add_argument("run", help="folder of a finished run, or of a saved flow")
+    parser.add_argument("data", help=".npy, .npz, .pt, .safetensors or .parquet, or a pattern of shards")
+    parser.add_argument("--what", choices=list(_WHATS), default="structure", help="what to write (default structure)")
+    parser.add_argument("--key", help="name of the array within the file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the .npy file to write (default RUN/WHAT.npy)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+    given = parser.parse_args(argv)
+
+    import torch
+
+    from flows.inputs import check_kind
+    from flows.rows import chunks
+    from flows.store import load
+    from training.activations import read_activations
+    from training.saving import suffix_for, write_npy
+
+    if given.threads > 0:
+        torch.set_num_threads(given.threads)
+    flow = load(given.run)
+    out = given.out or Path(given.run) / f"{given.what}.npy"
+    if suffix_for(out, 1) != ".npy":
+        raise ValueError(f"--out must end in .npy, got {out}")
+    if given.what == "structure" and not flow.structure_dim:
+        raise ValueError(f"{given.run} found k = 0, nothing but noise: there is no structure block; try --what latent")
+    x = read_activations(given.data, given.key).x
+    check_kind(x[:0], tuple(x.shape), width=flow.front.features)
+    senders: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "structure": flow.encode,
+        "noise": lambda rows: flow.split(flow.transform(rows))[1],
+        "latent": flow.transform,
+        "project": flow.project,
+        "log_prob": flow.log_prob,
+    }
+    send = senders[given.what]
+
+    def blocks() -> Iterator[torch.Tensor]:
+        for chunk in chunks(x):
+            yield send(chunk)
+
+    example = send(x[:1])
+    write_npy(out, blocks(), (len(x), *example.shape[1:]), example.numpy().dtype)
+    width = f" x {example.shape[1]}" if example.ndim == 2 else ""
+    print(f"wrote {out}: {len(x)} rows{width}, {_WHATS[given.what]}")
+    return 0
