@@ -103,9 +103,10 @@ def as_tensor(x: Any, name: str) -> Tensor:
                 x = x.astype(x.dtype.newbyteorder("="), order="C")
         return torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise TypeError(
-            f"{name} must be an array of numbers, got {got} ({error}); pass a tensor or numpy array of numbers"
-        ) from None
+        remedy = "pass a tensor or numpy array of numbers"
+        if "|V2" in got:  # what numpy makes of bfloat16
+            remedy = "save bfloat16 as .pt or .safetensors, or as float32"
+        raise TypeError(f"{name} must be an array of numbers, got {got} ({error}); {remedy}") from None
 
 
 def nearest(word: str, choices: Iterable[str], shown: int = 12) -> str:
