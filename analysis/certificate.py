@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
+from analysis import drawing
 from analysis.certification.bounds import Array
 from analysis.certification.critics import Block
 from analysis.certification.detection import GRID, Control, detection_limit
@@ -109,6 +110,8 @@ class Certificate:
         """Draw the data's bound, a band of one standard error, over the controls' bounds against what was planted."""
         from matplotlib.figure import Figure
 
+        if math.isnan(self.lower_bound):
+            return drawing.nothing(self.verdict + ": " + self.reason, ax)
         if ax is None:
             ax = Figure(figsize=(5, 4), layout="constrained").add_subplot()
         looks = {"features": ("#0072B2", "o"), "quadratic": ("#E69F00", "s"), "linear": ("#009E73", "^")}

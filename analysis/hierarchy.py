@@ -100,7 +100,8 @@ class Hierarchy:
                 f"{f's{j + 1}':>4}{d.index:4d}{_cell(d.worth)}{_cell(d.price)}{d.exit_depth:7.2f}"
                 f"{_cell(d.zeroed)}{_cell(d.moved)}{_cell(d.kept)}"
             )
-        lines.append(f"all kept {self.projected:.3f}, none kept {self.nothing_kept:.3f}; {noise}")
+        ends = (_cell(value).strip() for value in (self.projected, self.nothing_kept))
+        lines.append("all kept {}, none kept {}".format(*ends) + f"; {noise}")
         lines.append(
             "worth, price in nats; zeroed: error with this one alone at 0; moved: the same against all kept; "
             "so far: with it and those above kept"

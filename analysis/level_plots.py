@@ -44,7 +44,6 @@ def _curve(found: Levels, ax: Axes) -> None:
 
 def _contours(found: Levels, ax: Axes) -> None:
     first, second = found.drawn["axes"]
-    ax.scatter(found.drawn["rows"][:, 0], found.drawn["rows"][:, 1], s=1, color=GREY, linewidths=0)
     filled = ax.contourf(
         first,
         second,
@@ -53,6 +52,8 @@ def _contours(found: Levels, ax: Axes) -> None:
         cmap=COLOUR_MAP,
         alpha=0.75,
     )
+    rows = found.drawn["rows"]
+    ax.scatter(rows[:, 0], rows[:, 1], s=1.5, color="black", alpha=0.35, linewidths=0)
     bar = _figure(ax).colorbar(filled, ax=ax, label=_unit(found))
     ticks = {
         round(level, 9): f"{level:.1f} (mass {mass:g})"

@@ -294,9 +294,8 @@ class Levels:
         if not self._readable(mass):
             return "not read"
         out = str(self.betti(mass))
-        doubts = [f"{n} {_name(d, n)}" for d, n in enumerate(self.unsure(mass) or ()) if n]
-        if doubts:
-            out += f"; within the band of the level: {', '.join(doubts)}"
+        if doubts := in_words(self.unsure(mass) or ()):
+            out += f"; within the band of the level: {doubts}"
         if mass in self.disagree:
             out += f"; the other grid construction says {_trimmed(self.other[self.disagree.index(mass)])}"
         return out
@@ -329,6 +328,11 @@ def _level_in_range(mass: float) -> None:
 
 def _name(degree: int, count: int = 1) -> str:
     return NAMES[degree] + ("" if count == 1 else "s")
+
+
+def in_words(betti: Sequence[int]) -> str:
+    """ "1 piece, 2 loops" of (1, 2, 0); nothing of zeros."""
+    return ", ".join(f"{count} {_name(degree, count)}" for degree, count in enumerate(betti) if count)
 
 
 def _trimmed(betti: tuple[int, ...]) -> tuple[int, ...]:

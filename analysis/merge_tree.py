@@ -241,13 +241,14 @@ class MergeTree:
             places[node.number] = sum(places[child] for child in node.children) / 2
         if self.count == 1:
             ax.plot([0, 0], [0, self.depth], color=COLOURS[0], linewidth=13)
-        ax.axhline(self.depth, color=GREY, linestyle=":", linewidth=1)
+        ax.axhline(self.depth, color=GREY, linestyle=":", linewidth=1, label="pieces are at least this far apart")
+        ax.legend(fontsize=8, loc="upper right")
         ax.set_xticks(range(self.count), [f"{piece}\n{self.nodes[piece].mass:.0%}" for piece in order])
         ax.set_xlim(-0.6, self.count - 0.4)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(bottom=0, top=1.25 * ax.get_ylim()[1])
         ax.set_xlabel("piece, share of the rows")
         ax.set_ylabel("depth of the valley (nats)")
-        corner(ax, f"n = {len(self.labels_)}, seed {self.seed}; dotted: pieces are at least this far apart")
+        corner(ax, f"n = {len(self.labels_)}, seed {self.seed}")
         return ax
 
     def _node(self, number: int | None) -> Node:

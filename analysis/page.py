@@ -15,7 +15,9 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-top: 1px solid #ddd; padding-top: 1rem; }
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .85rem; line-height: 1.4; white-space: pre-wrap; }
 img { max-width: 100%; height: auto; } canvas { border: 1px solid #ddd; touch-action: none; cursor: grab; max-width: 100%; }
-nav a { margin-right: .9rem; } .verdict { font-size: 1.05rem; background: #eef5fb; } .quiet { color: #555; font-size: .9rem; }
+nav a { margin-right: .9rem; } .quiet { color: #555; font-size: .9rem; } .key { margin-right: .8rem; white-space: nowrap; }
+dl.verdict { background: #eef5fb; padding: .9rem 1.1rem; display: grid; grid-template-columns: auto 1fr; gap: .35rem 1.1rem; }
+.verdict dt { color: #444; } .verdict dd { margin: 0; font-weight: 600; }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _VIEWER = """
@@ -61,16 +63,20 @@ class Section:
     Attributes:
         title: heading, also its name in the navigation.
         text: plain text, shown as it is.
+        answers: questions and answers in plain words, shown large, above the text.
         pictures: PNG files with what they show, for readers who do not see them.
         cloud: points (n, 3) with an integer colour each (n,), shown in a viewer that turns.
         axes: names of the cloud's axes.
+        key: colours of pictures and cloud, and what each stands for.
     """
 
     title: str
     text: str = ""
+    answers: tuple[tuple[str, str], ...] = ()
     pictures: tuple[tuple[bytes, str], ...] = ()
     cloud: tuple[NDArray[np.floating], NDArray[np.integer]] | None = None
     axes: tuple[str, str, str] = ("s1", "s2", "s3")
+    key: tuple[tuple[str, str], ...] = ()
 
 
 def png(ax: Any) -> bytes:
@@ -81,7 +87,7 @@ def png(ax: Any) -> bytes:
 
 
 def page(title: str, sections: list[Section]) -> str:
-    """The page; the first section is the verdict. It opens without a network, and a policy in it forbids one."""
+    """The page. It opens without a network, and a policy in it forbids one."""
     name = html.escape(title)
     links = "".join(f'<a href="#part{i}">{html.escape(s.title)}</a>' for i, s in enumerate(sections))
     body = "\n".join(_section(i, s) for i, s in enumerate(sections))
@@ -96,26 +102,31 @@ def page(title: str, sections: list[Section]) -> str:
 
 def _section(i: int, section: Section) -> str:
     parts = [f'<h2 id="part{i}">{html.escape(section.title)}</h2>']
+    if section.answers:
+        rows = "".join(f"<dt>{html.escape(q)}</dt><dd>{html.escape(a)}</dd>" for q, a in section.answers)
+        parts.append(f'<dl class="verdict">{rows}</dl>')
     if section.text:
-        style = ' class="verdict"' if i == 0 else ""
-        parts.append(f"<pre{style}>{html.escape(section.text)}</pre>")
+        parts.append(f"<pre>{html.escape(section.text)}</pre>")
     for picture, shows in section.pictures:
         data = base64.b64encode(picture).decode("ascii")
         parts.append(f'<p><img alt="{html.escape(shows, quote=True)}" src="data:image/png;base64,{data}"></p>')
     if section.cloud is not None:
         parts.append(_cloud(i, section))
+    if section.key:
+        marks = (
+            f'<span class="key"><span style="color:{c}">&#9632;</span> {html.escape(n)}</span>' for c, n in section.key
+        )
+        parts.append(f'<p class="quiet">{"".join(marks)}</p>')
     return "\n".join(parts)
 
 
 def _cloud(i: int, section: Section) -> str:
-    from analysis.drawing import COLOURS
-
     assert section.cloud is not None
     points, colours = section.cloud
     data = {
         "points": np.round(points, 3).tolist(),
         "colours": np.asarray(colours).tolist(),
-        "palette": COLOURS,
+        "palette": [colour for colour, _ in section.key],
         "axes": section.axes,
     }
     text = json.dumps(data).replace("<", "\\u003c")

@@ -55,17 +55,18 @@ def sections(analyzer: Analyzer) -> list[Section]:
         ("Intrinsic dimension", analyzer.intrinsic_dimension),
     ]
     return [
-        Section("Verdict", _verdict(analyzer)),
+        Section("Verdict", repr(analyzer.dimensions()), _verdict(analyzer)),
         Section("How it was found", pictures=tuple(_run_figures(analyzer))),
         Section(
             "Funnel",
-            "The rows on their way from data to latent.",
-            ((_funnel(analyzer), "the rows at five depths of the flow"),),
+            "The rows on their way from data to latent: two dimensions at five depths; at each the flow is as wide as it says.",
+            pictures=((_funnel(analyzer), "the rows at five depths of the flow"),),
+            key=_colours(analyzer)[1],
         ),
         _structure(analyzer),
         *(_answer(title, verb) for title, verb in verbs),
         Section("What could make this wrong", "\n".join(f"- {line}" for line in doubts(analyzer))),
-        Section("Settings", analyzer.run.config if analyzer.run else "The flow came without its run.", ()),
+        Section("Settings", analyzer.run.config if analyzer.run else "The flow came without its run."),
         Section("Environment", _environment(analyzer)),
     ]
 
@@ -75,18 +76,41 @@ def _title(analyzer: Analyzer) -> str:
     return f"unknot: what is left of {name}"
 
 
-def _verdict(analyzer: Analyzer) -> str:
-    lines = [repr(analyzer.dimensions())]
-    if analyzer.structure_dim:
-        tree, levels = analyzer.tree(), analyzer.levels()
-        lines += ["", repr(levels).splitlines()[0], repr(tree).splitlines()[0]]
-    lines += [repr(analyzer.certificate()).splitlines()[0], repr(analyzer.tear()).splitlines()[0]]
-    return "\n".join(lines)
+def _verdict(analyzer: Analyzer) -> tuple[tuple[str, str], ...]:
+    """The questions that a reader comes with, answered in a line each."""
+    found, certificate, tear = analyzer.dimensions(), analyzer.certificate(), analyzer.tear()
+    k, noise = found.structure_dim, found.dims - found.structure_dim
+    if not k:
+        rows = [("How many dimensions carry structure?", f"none of {found.dims}: {NOTHING}")]
+    else:
+        rows = [
+            ("How many dimensions carry structure?", f"{k} of {found.dims}; {noise or 'none'} left as Gaussian noise"),
+            ("What shape has it?", _shape(analyzer)),
+            ("How many pieces?", f"{analyzer.tree().count}, parted by valleys of the density"),  # type: ignore[union-attr]
+        ]
+    split = certificate.verdict + (f" = {certificate.delta:g} nats" if certificate.certified else "")
+    return (
+        *rows,
+        ("Is the rest really independent noise?", split if certificate.certified else f"{split}: {certificate.reason}"),
+        ("Can the picture be trusted?", f"{tear.verdict}. {tear.reason}"),
+    )
+
+
+def _shape(analyzer: Analyzer) -> str:
+    from analysis.level_sets import in_words
+
+    levels = analyzer.levels()
+    betti = levels.betti(0.9)  # type: ignore[union-attr]
+    if betti is None:
+        return "; ".join(levels.notes)  # type: ignore[union-attr]
+    doubt = in_words(levels.unsure(0.9) or ())  # type: ignore[union-attr]
+    unsure = f" ({doubt} within the error of that level)" if doubt else ""
+    return f"{in_words(betti)} in the densest set that holds 90 % of the rows{unsure}"
 
 
 def _answer(title: str, verb: Callable[[], Any]) -> Section:
     answer = verb()
-    return Section(title, repr(answer), ((png(answer.plot()), f"{title}: {repr(answer).splitlines()[0]}"),))
+    return Section(title, repr(answer), pictures=((png(answer.plot()), f"{title}: {repr(answer).splitlines()[0]}"),))
 
 
 def _run_figures(analyzer: Analyzer) -> Iterator[tuple[bytes, str]]:
@@ -103,19 +127,21 @@ def _drawn(analyzer: Analyzer) -> np.ndarray:
     return np.random.default_rng(analyzer.seed).permutation(count)[:MOST_POINTS]
 
 
-def _colours(analyzer: Analyzer, rows: np.ndarray) -> tuple[np.ndarray, str]:
-    """An integer per row and what it means: labels where there are some, else pieces."""
-    if analyzer.labels is not None:
-        return np.unique(analyzer.labels, return_inverse=True)[1][rows], "label"
-    if analyzer.structure_dim:
-        return analyzer.tree().labels_[rows], "piece"  # type: ignore[union-attr]
-    return np.zeros(len(rows), dtype=int), "nothing"
+def _colours(analyzer: Analyzer) -> tuple[np.ndarray, tuple[tuple[str, str], ...]]:
+    """An integer for every row, by label where there are several, else by piece; the colour and name of each."""
+    from analysis.drawing import palette
+
+    labels, kind = analyzer.labels, "label"
+    if labels is None or len(np.unique(labels)) < 2:
+        if not analyzer.structure_dim:
+            return np.zeros(len(analyzer.x), dtype=int), ((palette(1)[0], "all rows"),)
+        labels, kind = analyzer.tree().labels_, "piece"  # type: ignore[union-attr]
+    names, index = np.unique(labels, return_inverse=True)
+    return index, tuple(zip(palette(len(names)), (f"{kind} {name}" for name in names.tolist()), strict=True))
 
 
 def _funnel(analyzer: Analyzer) -> bytes:
     from matplotlib.figure import Figure
-
-    from analysis.drawing import COLOURS
 
     rows = _drawn(analyzer)
     states = analyzer.flow.trajectory(analyzer.x[rows]).numpy()
@@ -125,47 +151,50 @@ def _funnel(analyzer: Analyzer) -> bytes:
         *(i for i in range(states.shape[2]) if i not in analyzer.flow.structure),
     ]
     a, b = order[shown[0]], order[shown[1]]
-    colours, by = _colours(analyzer, rows)
+    shades = _shades(analyzer, rows)
     depths = np.linspace(0, 1, len(states))
     picked = np.unique(np.linspace(0, len(states) - 1, 5).round().astype(int))
     figure = Figure(figsize=(2.5 * len(picked), 2.9), layout="constrained")
     for panel, i in zip(np.ravel(figure.subplots(1, len(picked), sharex=True, sharey=True)), picked, strict=True):
-        panel.scatter(
-            states[i, :, a], states[i, :, b], s=2, c=[COLOURS[c % len(COLOURS)] for c in colours], linewidths=0
-        )
+        panel.scatter(states[i, :, a], states[i, :, b], s=2, c=shades, linewidths=0)
         panel.set_title(f"depth {depths[i]:.2f}, width {analyzer.flow.width(float(depths[i])):.1f}", fontsize=9)
         panel.set_aspect("equal", adjustable="box")
     names = [f"s{j + 1}" if j < analyzer.structure_dim else f"n{j + 1 - analyzer.structure_dim}" for j in shown]
-    figure.supxlabel(
-        f"{names[0]} (whitened units); {len(rows)} rows, coloured by {by}, seed {analyzer.seed}", fontsize=8
-    )
+    figure.supxlabel(f"{names[0]} (whitened units); {len(rows)} rows, seed {analyzer.seed}", fontsize=8)
     figure.supylabel(names[1], fontsize=8)
     return png(figure.axes[0])
 
 
+def _shades(analyzer: Analyzer, rows: np.ndarray) -> list[str]:
+    """The colour of each of the rows."""
+    index, key = _colours(analyzer)
+    return [key[c][0] for c in index[rows]]
+
+
 def _structure(analyzer: Analyzer) -> Section:
-    from analysis.drawing import COLOURS, axes
+    from analysis.drawing import axes
 
     title, k = "Structure block", analyzer.structure_dim
     if not k:
         return Section(title, f"k = 0: {NOTHING}.")
     rows = _drawn(analyzer)
-    colours, by = _colours(analyzer, rows)
+    index, key = _colours(analyzer)
     s = analyzer.s[rows]
     if k >= 3:
         more = "" if k == 3 else f" (the dearest three of {k})"
-        return Section(title, f"s1, s2, s3{more}, coloured by {by}.", cloud=(s[:, :3], colours))
+        return Section(title, f"s1, s2, s3{more}.", cloud=(s[:, :3], index[rows]), key=key)
     ax = axes(None, 5.6, 5)
     if k == 1:
         bins = np.linspace(s.min(), s.max(), 60).tolist()
-        for c in np.unique(colours):
-            ax.hist(s[colours == c, 0], bins, color=COLOURS[c % len(COLOURS)], alpha=0.6, label=f"{by} {c}")
+        for c, (colour, _) in enumerate(key):
+            ax.hist(s[index[rows] == c, 0], bins, color=colour, alpha=0.6)
         ax.set(xlabel="s1 (whitened units)", ylabel="rows per bin")
     else:
-        ax.scatter(s[:, 0], s[:, 1], s=3, c=[COLOURS[c % len(COLOURS)] for c in colours], linewidths=0)
+        ax.scatter(s[:, 0], s[:, 1], s=3, c=_shades(analyzer, rows), linewidths=0)
         ax.set(xlabel="s1 (whitened units)", ylabel="s2 (whitened units)")
         ax.set_aspect("equal", adjustable="datalim")
-    return Section(title, f"{len(rows)} rows, coloured by {by}.", ((png(ax), "the structure block"),))
+    text = f"{len(rows)} rows, drawn by seed {analyzer.seed}."
+    return Section(title, text, pictures=((png(ax), "the structure block"),), key=key)
 
 
 def doubts(analyzer: Analyzer) -> list[str]:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 import training
 from analysis import Analyzer, SavedRun
 from analysis.compare import compare
+from analysis.drawing import palette
 from flows import FunnelFlow
 from training.starting import refit_mixture
 
@@ -153,6 +154,9 @@ def test_the_report_is_one_escaped_file_that_asks_for_nothing(two, tmp_path):
     assert "&lt;two&gt;" in html and "<two>" not in html and "<b>screened" not in html
     assert "http" not in html.replace('http-equiv="Content-Security-Policy"', "")
     assert html.count("<img") >= 6 and "What could make this wrong" in html
+    assert "<dd>1 of 3; 2 left as Gaussian noise</dd>" in html
+    assert "<dd>2 pieces in the densest set that holds 90 % of the rows</dd>" in html
+    assert html.count("&#9632;</span> label 1</span>") == 2, "funnel and block have a key"
     assert "confidence is only 0.40" in html and "80% of resamples" in html and "kappa: 2.0" in html
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["report.html"]
 
@@ -166,6 +170,11 @@ def test_three_dimensions_are_shown_in_a_viewer_that_turns():
     from analysis.page import page
 
     assert "<canvas" in page("t", [section])
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 10, 30])
+def test_classes_have_colours_of_their_own(count):
+    assert len(set(palette(count))) == count
 
 
 def test_compare_stars_what_differs(run, two, tmp_path):
