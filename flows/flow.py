@@ -149,7 +149,7 @@ class FunnelFlow(nn.Module):
         return rk4_states(self.field, self.exits, self.front(self._rows(x)), self.steps)
 
     def inverse(self, z: Tensor) -> Tensor:
-        """x (B, D) of z (B, M): inverts the discretised map, to 1e-6 in whitened units (1e-9 in float64).
+        """x (B, D) of z (B, M): inverts the discretised map, to 1e-6 in whitened units (1e-9 in float64), relative far out.
 
         Raises:
             RuntimeError: a step neither contracts nor converges by Newton; more ``steps`` help.
