@@ -15,6 +15,8 @@ _HOMES = {
     "coordinate_freedom": "functions.freedom",
     "Freedom": "functions.freedom",
     "Noise": "functions.noise",
+    "factorize": "functions.factorization",
+    "rank_table": "functions.factorization",
     "finite_function": "functions.finite",
     "equivalent": "functions.finite",
 }

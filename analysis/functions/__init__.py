@@ -13,6 +13,9 @@ _HOMES = {
     "finite_function": "finite",
     "equivalent": "finite",
     "FiniteFunction": "finite",
+    "factorize": "factorization",
+    "rank_table": "factorization",
+    "Factorization": "factorization",
 }
 
 __all__ = sorted(_HOMES)

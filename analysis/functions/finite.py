@@ -202,6 +202,7 @@ def _of_callable(function: Callable[[Any], Any], inputs: Any) -> NDArray[Any]:
     """The function's outputs on all its inputs, an axis for each argument."""
     import torch
 
+    from analysis.functions.layers import evaluating
     from flows.inputs import as_tensor
 
     if inputs is None:
@@ -219,15 +220,8 @@ def _of_callable(function: Callable[[Any], Any], inputs: Any) -> NDArray[Any]:
     else:
         shown = as_tensor(inputs, "inputs")
         shape = (len(shown),)
-    modes = [(m, m.training) for m in function.modules()] if isinstance(function, torch.nn.Module) else []
-    try:
-        for module, _ in modes:
-            module.eval()
-        with torch.no_grad():
-            answers = [_labels(function(batch), len(batch)) for batch in shown.split(_BATCH)]
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(function):
+        answers = [_labels(function(batch), len(batch)) for batch in shown.split(_BATCH)]
     return np.concatenate(answers).reshape(shape) if answers else np.empty(0)
 
 
