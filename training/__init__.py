@@ -15,6 +15,7 @@ _HOMES = {
     "Activations": "activations",
     "read_activations": "activations",
     "subject": "subjects",
+    "trained_subject": "subjects",
 }
 
 __all__ = sorted(_HOMES)

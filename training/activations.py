@@ -27,11 +27,13 @@ class Activations:
         labels: (N,) int64 on the CPU, or None.
         sources: (N,) int64 on the CPU, the image, sentence or trial that each row comes from, or None if each row is
             its own.
+        targets: (N, j) float32 on the CPU, numbers known of each row (an angle in radians, say), or None.
         name: what to call the cloud.
         about: where it comes from, as plain data.
 
     Raises:
-        TypeError, ValueError: `x` is not good rows, or labels or sources are not one integer a row.
+        TypeError, ValueError: `x` is not good rows, or labels or sources are not one integer a row, or targets not
+            j finite numbers a row.
     """
 
     x: Tensor | Rows
@@ -39,12 +41,18 @@ class Activations:
     sources: Tensor | None = None
     name: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
         x = self._checked(self.x)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "labels", one_integer_each(self.labels, len(x), "labels"))
         object.__setattr__(self, "sources", one_integer_each(self.sources, len(x), "sources"))
+        if self.targets is not None:
+            targets = as_rows(self.targets, name="targets").to("cpu", torch.float32)
+            if len(targets) != len(x):
+                raise ValueError(f"targets must have one row for each of {len(x)} rows, got {len(targets)}")
+            object.__setattr__(self, "targets", targets)
 
     @staticmethod
     def _checked(x: Any) -> Tensor | Rows:

@@ -27,6 +27,8 @@ def read_data(settings: DataSettings, seed: int) -> Activations:
         if settings.planted not in PLANTED_NAMES:
             raise ValueError(f"no planted structure {settings.planted!r}; {nearest(settings.planted, PLANTED_NAMES)}")
         made = planted(settings.planted, settings.rows, settings.noise_dims, seed, settings.diffeo)
-        return Activations(made.x, labels=made.labels, name=f"{settings.planted} x {settings.noise_dims}")
+        angles = made.angles if made.angles.shape[1] else None
+        name = f"{settings.planted} x {settings.noise_dims}"
+        return Activations(made.x, labels=made.labels, targets=angles, name=name)
     assert settings.file is not None
     return read_activations(settings.file, settings.key, settings.labels, settings.groups)

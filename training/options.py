@@ -14,7 +14,7 @@ class DataSettings:
     """Where activations come from: exactly one of subject, planted and file.
 
     Attributes:
-        subject: a small net trained here on real data ("digits").
+        subject: a small net trained here ("digits", "rotated-digits", "modular-addition", "ring").
         planted: a structure with known answer ("torus").
         file: .npy, .npz, .pt or .safetensors of activations (N, D).
         key: name of the array within the file.

@@ -137,6 +137,8 @@ class RunFolder:
                 tensors[f"{side}.labels"] = activations.labels[index]
             if activations.sources is not None:
                 tensors[f"{side}.sources"] = activations.sources[index]
+            if activations.targets is not None:
+                tensors[f"{side}.targets"] = activations.targets[index]
         save_file(tensors, self.path / "data.safetensors", metadata=metadata)
 
 

@@ -1,47 +1,22 @@
-"""Subjects: small nets trained here, in seconds, on real data."""
+"""Digits: a classifier of handwritten digits; its layer carries the classes."""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from flows.inputs import nearest
 from training.activations import Activations
-from training.capturing import capture
+from training.subjects.common import Subject, weights_from
 
 TURN = math.radians(10)  # largest turn of a shown image
 SHIFT = 0.5  # largest shift, pixels
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Subject:
-    """A trained net and the inputs to show it.
-
-    Attributes:
-        model: the net, in eval mode.
-        layer: the path of the module to analyse.
-        inputs: (N, ...) what is shown.
-        labels: (N,) int64 classes.
-        sources: (N,) int64, the datum that each input was made from.
-        accuracy: share of right answers on inputs whose sources the net was not trained on.
-    """
-
-    model: nn.Module
-    layer: str
-    inputs: Tensor
-    labels: Tensor
-    sources: Tensor
-    accuracy: float
-
-
-def digits_subject(seed: int = 0, rows: int = 12_000) -> Subject:
+def train(seed: int = 0, rows: int = 12_000) -> Subject:
     """Trains a classifier (64 -> 64 -> 32 -> 10) on scikit-learn's 8 x 8 digits, each shown several times.
 
     Every showing is turned by up to 10 degrees and shifted by up to half a pixel. The net is trained on the sources
@@ -63,35 +38,12 @@ def digits_subject(seed: int = 0, rows: int = 12_000) -> Subject:
     images = torch.tensor(data.images / 16, dtype=torch.float32)[sources]
     inputs = _shown(images, generator).flatten(1)
     labels = torch.tensor(data.target)[sources]
-    train, held = Activations(inputs, labels, sources).split(seed=seed)
+    train_rows, held = Activations(inputs, labels, sources).split(seed=seed)
     model = _classifier(seed)
-    _train(model, inputs[train], labels[train], generator)
+    _train(model, inputs[train_rows], labels[train_rows], generator)
     with torch.no_grad():
         accuracy = (model(inputs[held]).argmax(1) == labels[held]).float().mean().item()
-    return Subject(model, "summary", inputs, labels, sources, accuracy)
-
-
-def digits(seed: int = 0, rows: int = 12_000) -> Activations:
-    """Returns the last hidden layer (32 wide) of `digits_subject`: labels are classes, sources are images."""
-    shown = digits_subject(seed, rows)
-    batches = zip(shown.inputs.split(4096), shown.labels.split(4096), strict=True)
-    activations = capture(shown.model, shown.layer, batches)
-    about = {**activations.about, "seed": seed, "accuracy": shown.accuracy}
-    return replace(activations, sources=shown.sources, name="digits", about=about)
-
-
-SUBJECTS: dict[str, Callable[..., Activations]] = {"digits": digits}
-
-
-def subject(name: str, **settings: Any) -> Activations:
-    """Returns the activations of the subject called `name`; `settings` are its arguments.
-
-    Raises:
-        ValueError: no such subject.
-    """
-    if name not in SUBJECTS:
-        raise ValueError(f"no subject {name!r}; {nearest(name, SUBJECTS)}")
-    return SUBJECTS[name](**settings)
+    return Subject("digits", model, "summary", inputs, sources, labels, scores={"accuracy": accuracy})
 
 
 def _shown(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -107,8 +59,7 @@ def _shown(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def _classifier(seed: int) -> nn.Module:
     # SiLU: smooth, and no flat part where float32 values would tie and so have no density.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with weights_from(seed):
         return nn.Sequential(
             OrderedDict(
                 hidden=nn.Sequential(nn.Linear(64, 64), nn.SiLU()),
