@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.selection import choose, lower_hull, stability
+from training.selection import choose, lower_hull, resampled
 
 
 def rows(mean: float, spread: float = 0.0, count: int = 400) -> np.ndarray:
@@ -63,8 +63,9 @@ def test_only_the_empty_support():
     assert (choice.structure_dim, choice.confidence) == (0, 1)
 
 
-def test_stability_is_one_where_rows_agree_and_less_where_they_do_not():
-    assert stability({0: rows(6.0, 0.1), 1: rows(5.5, 0.2)}, null_worth=0.03) == 1
+def test_resamples_agree_where_rows_do_and_split_where_they_do_not():
+    assert resampled({0: rows(6.0, 0.1), 1: rows(5.5, 0.2)}, null_worth=0.03) == {1: 1}
     generator = np.random.default_rng(0)
-    at_the_null = {0: rows(6.0), 1: 5.97 + generator.normal(0, 1, 400)}
-    assert 0.2 < stability(at_the_null, null_worth=0.03) < 0.8
+    shares = resampled({0: rows(6.0), 1: 5.97 + generator.normal(0, 1, 400)}, null_worth=0.03)
+    assert set(shares) == {0, 1} and sum(shares.values()) == pytest.approx(1)
+    assert 0.2 < shares[1] < 0.8

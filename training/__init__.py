@@ -8,6 +8,7 @@ _HOMES = {
     "ModelSettings": "settings",
     "PathSettings": "settings",
     "FunnelModule": "module",
+    "FunnelEstimator": "estimator",
     "planted": "planting",
     "PLANTED_NAMES": "planting",
     "capture": "capturing",

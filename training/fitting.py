@@ -21,7 +21,7 @@ from training.checkpoint_file import CheckpointFile
 from training.course import Course
 from training.module import FunnelModule
 from training.nulls import Null, check, find_null
-from training.selection import Vertex, stability
+from training.selection import Vertex, resampled
 from training.settings import ModelSettings, PathSettings, split_settings
 from training.whitening import White, whitened
 
@@ -45,7 +45,7 @@ class FitResult:
         null: the null threshold and where it comes from.
         structure_dim: k.
         confidence: in [0, 1]; see training.selection.choose.
-        stability: share of resamples of the held-out rows that choose the same k; see training.selection.stability.
+        resampled: for every k that resamples of the held-out rows choose, their share; see training.selection.resampled.
         nll: held-out nats per row of the final flow, in original units.
         kinetic: held-out kinetic energy per row of the final flow.
         held_out, train: row indices; of more than 100 000 held-out rows those that were measured.
@@ -64,7 +64,7 @@ class FitResult:
     null: Null
     structure_dim: int
     confidence: float
-    stability: float
+    resampled: dict[int, float]
     nll: float
     kinetic: float
     held_out: np.ndarray
@@ -78,12 +78,18 @@ class FitResult:
         """Nats below which a dimension's worth is not told from noise."""
         return self.null.threshold
 
+    @property
+    def stability(self) -> float:
+        """Share of resamples of the held-out rows that choose the same k."""
+        return self.resampled.get(self.structure_dim, 0.0)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for result.json; what is not finite as None."""
         record = {
             "structure_dim": self.structure_dim,
             "confidence": self.confidence,
             "stability": self.stability,
+            "resampled": {str(k): share for k, share in self.resampled.items()},
             "prices": self.prices.tolist(),
             "worth": self.worth.tolist(),
             "worth_se": self.worth_se.tolist(),
@@ -182,15 +188,17 @@ class Prepared:
     notes: list[str]
 
 
-def prepare(activations: Activations, model: ModelSettings, path: PathSettings, seed: int) -> Prepared:
+def prepare(
+    activations: Activations, model: ModelSettings, path: PathSettings, seed: int, fewest_rows: int = FEWEST_ROWS
+) -> Prepared:
     """Split by source, fit the front to the training rows, whiten; columns full of exact ties get jitter at the floor.
 
     Rows that are not in memory are read twice, for the check and for the front, and after that batch by batch.
     """
     x = activations.x
-    if len(x) < FEWEST_ROWS:
+    if len(x) < fewest_rows:
         raise ValueError(
-            f"too few rows: got {len(x)}, expected at least {FEWEST_ROWS}, better 100 for each column; add rows"
+            f"too few rows: got {len(x)}, expected at least {fewest_rows}, better 100 for each column; add rows"
         )
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed must lie in [0, 2**31), got {seed}")
@@ -304,7 +312,7 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         null=null,
         structure_dim=choice.structure_dim,
         confidence=choice.confidence,
-        stability=stability(course.held_out_J(), course.null_worth, seed=course.seed),
+        resampled=resampled(course.held_out_J(), course.null_worth, seed=course.seed),
         nll=float(final[1]) + prepared.offset,
         kinetic=float(final[0] - final[1]) / course.model.kappa if course.model.kappa else float("nan"),
         held_out=prepared.held_out.numpy(),

@@ -44,6 +44,7 @@ class FitOptions:
     out: str | None
     resume: str | None
     seed: int
+    seeds: int
     null_worth: float | str
     threads: int
     accelerator: str
@@ -77,6 +78,7 @@ def fit_options(argv: list[str]) -> FitOptions:
         "--resume", type=str | None, default=None, help="run folder to go on with; other flags change it"
     )
     parser.add_argument("--seed", type=int, default=0, help="draws split, start, batches and gates")
+    parser.add_argument("--seeds", type=int, default=1, help="runs to make, at seed, seed + 1, ...; how sure is k?")
     parser.add_argument("--null_worth", type=float | str, default="auto", help="'auto', 'run' or a threshold in nats")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
     accelerators = Literal["cpu", "cuda", "mps", "auto"]
@@ -95,8 +97,14 @@ def fit_options(argv: list[str]) -> FitOptions:
             parsed = parser.parse_args(["--config", str(own), *argv])
             changes = _changes(vars(first.as_flat()), vars(parsed.as_flat()))
         settings = parser.instantiate(parsed)
+        if parsed.seeds < 1 or (parsed.seeds > 1 and parsed.resume):
+            raise ValueError(
+                f"seeds must be at least 1, and 1 with --resume, got {parsed.seeds}; the command that began several seeds, "
+                "with its --out, goes on where it stopped"
+            )
         for place in ("config", "out", "resume"):  # where a run lies is no part of what it is
             parsed[place] = None
+        parsed["seeds"] = 1  # each of several runs is one by itself
         text = parser.dump(parsed, skip_unset=True)
     except (ArgumentError, TypeError, ValueError) as error:
         names = [key for key, _ in parser.get_defaults().items()]
@@ -111,6 +119,7 @@ def fit_options(argv: list[str]) -> FitOptions:
                 "out",
                 "resume",
                 "seed",
+                "seeds",
                 "null_worth",
                 "threads",
                 "accelerator",

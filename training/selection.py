@@ -1,5 +1,6 @@
 """From debiased supports to a verdict: convex hull of J_k, worth per dimension, the interval of lambda of each k."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,15 +80,14 @@ def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
     return Choice(ranked[0], (widths[ranked[0]] - second) / widths[ranked[0]], hull)
 
 
-def stability(J: dict[int, np.ndarray], null_worth: float, draws: int = 200, seed: int = 0) -> float:
-    """Share of bootstrap resamples of the held-out rows in which :func:`choose` finds the same k.
+def resampled(J: dict[int, np.ndarray], null_worth: float, draws: int = 200, seed: int = 0) -> dict[int, float]:
+    """For every k that :func:`choose` finds in bootstrap resamples of the held-out rows, the share of them that choose it.
 
     Confidence compares intervals as if J_k were known; with few held-out rows it is not, and this says so.
     """
     generator, rows = np.random.default_rng(seed), len(next(iter(J.values())))
-    chosen = choose(J, null_worth).structure_dim
-    same = 0
+    chosen: Counter[int] = Counter()
     for _ in range(draws):
         drawn = generator.integers(rows, size=rows)
-        same += choose({k: values[drawn] for k, values in J.items()}, null_worth).structure_dim == chosen
-    return same / draws
+        chosen[choose({k: values[drawn] for k, values in J.items()}, null_worth).structure_dim] += 1
+    return {k: chosen[k] / draws for k in sorted(chosen)}

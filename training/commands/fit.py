@@ -1,30 +1,31 @@
 """``unknot fit``: train a flow on activations and say what structure is left."""
 
+import json
 import logging
 import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from training.presets import resolve_argv
+
+if TYPE_CHECKING:
+    from training.options import FitOptions
 
 _MOST_ROWS = 20_000
 
 
 def main(argv: list[str]) -> int:
-    """``unknot fit -c PRESET_OR_YAML [-c more] [--model.kappa 2 ...]``."""
+    """``unknot fit -c PRESET_OR_YAML [-c more] [--model.kappa 2 ...] [--seeds 5]``."""
     from training.options import fit_options
 
-    options = fit_options(resolve_argv(argv))
+    argv = resolve_argv(argv)
+    options = fit_options(argv)
 
     import torch
 
-    from flows.writing import write_whole
-    from training.checkpoints import Checkpoint
-    from training.console import Console
-    from training.data import read_data
-    from training.fitting import prepare, run
     from training.memory import keep_freed_memory
     from training.nulls import check
-    from training.run_folder import RunFolder
-    from training.stopping import signals_raise
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("training").setLevel(logging.INFO)
@@ -32,6 +33,55 @@ def main(argv: list[str]) -> int:
     if options.threads > 0:
         torch.set_num_threads(options.threads)
     check(options.null_worth)
+    if options.seeds == 1:
+        _one_run(options)
+    else:
+        _several_seeds(options, argv)
+    return 0
+
+
+def _several_seeds(options: "FitOptions", argv: list[str]) -> None:
+    """Run seed, seed + 1, ... into OUT/seed-<seed>; those that are finished there already are read, not run again."""
+    from training.options import fit_options
+    from training.run_folder import RunFolder
+    from training.seeds import SeedRow, Seeds
+
+    out = Path(options.out) if options.out else RunFolder.create(None, options.name).path
+    seconds: dict[str, float | None] = {}
+    if (out / "seeds.json").is_file():
+        rows = json.loads((out / "seeds.json").read_text(encoding="utf8"))["rows"]
+        seconds = {f"seed-{row['seed']}": row["seconds"] for row in rows}
+    seeds = Seeds([])
+    for seed in range(options.seed, options.seed + options.seeds):
+        run = out / f"seed-{seed}"
+        one = fit_options([*argv, "--seeds=1", f"--seed={seed}", f"--out={run}"])
+        if (run / "verdict.txt").is_file():
+            if (run / "config.yaml").read_text(encoding="utf8") != one.text:
+                raise ValueError(f"{run} is finished, with other settings (see its config.yaml); name another --out")
+        else:
+            begun = time.monotonic()
+            if (run / "checkpoints" / "last.ckpt").is_file():
+                one = fit_options([*argv, "--seeds=1", f"--seed={seed}", f"--resume={run}"])
+            _one_run(one)
+            seconds[run.name] = time.monotonic() - begun
+        seeds.rows.append(SeedRow.read(run, seconds.get(run.name)))
+        seeds.write(out)
+    figure = seeds.plot().get_figure(root=True)
+    assert figure is not None
+    figure.savefig(out / "seeds.png", dpi=130)
+    print(f"\nseeds: {out}\n{seeds}")
+
+
+def _one_run(options: "FitOptions") -> None:
+    """Fit once, write the run folder and say what was found."""
+    from flows.writing import write_whole
+    from training.checkpoints import Checkpoint
+    from training.console import Console
+    from training.data import read_data
+    from training.fitting import prepare, run
+    from training.run_folder import RunFolder
+    from training.stopping import signals_raise
+
     folder = RunFolder.open(options.resume) if options.resume else RunFolder.create(options.out, options.name)
     with signals_raise(), folder.discarded_on_error():
         for change in options.changes:
@@ -59,7 +109,6 @@ def main(argv: list[str]) -> int:
         print(line)
         lines.append(line)
     (folder.path / "verdict.txt").write_text("\n".join(lines) + "\n", encoding="utf8")
-    return 0
 
 
 def _classes(result, activations) -> list[str]:  # type: ignore[no-untyped-def]
