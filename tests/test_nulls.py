@@ -1,6 +1,7 @@
 """The null threshold: where it is looked up, when it is measured, how it is cached."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,9 @@ def test_a_broken_table_is_reported_not_fatal(own_cache, monkeypatch, caplog):
     monkeypatch.setattr(nulls, "measure", lambda *args: [0.1])
     assert find_null(1000, 8, MODEL, PATH, "auto").source == "run"
     assert "cannot read the null table" in caplog.text
+
+
+def test_the_shipped_table_is_of_the_default_settings():
+    shipped = json.loads((Path(nulls.__file__).parent / "null_table.json").read_text())
+    assert {cell["settings"] for cell in shipped} == {fingerprint(MODEL, PATH)}
+    assert fingerprint(ModelSettings(augment=1), PATH) != fingerprint(MODEL, PATH)

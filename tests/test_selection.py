@@ -69,3 +69,8 @@ def test_resamples_agree_where_rows_do_and_split_where_they_do_not():
     shares = resampled({0: rows(6.0), 1: 5.97 + generator.normal(0, 1, 400)}, null_worth=0.03)
     assert set(shares) == {0, 1} and sum(shares.values()) == pytest.approx(1)
     assert 0.2 < shares[1] < 0.8
+
+
+def test_one_held_out_row_has_no_standard_error():
+    vertex = lower_hull({0: np.array([6.0]), 1: np.array([5.5])})[1]
+    assert vertex.worth == 0.5 and np.isnan(vertex.worth_se)

@@ -50,9 +50,7 @@ def lower_hull(J: dict[int, np.ndarray]) -> list[Vertex]:
         while len(kept) > 2 and _slope(means, *kept[-3:-1]) <= _slope(means, *kept[-2:]):
             kept.pop(-2)
     worths = [_slope(means, a, b) for a, b in zip(kept, kept[1:], strict=False)]
-    errors = [
-        float(np.std(J[a] - J[b], ddof=1) / np.sqrt(len(J[a])) / (b - a)) for a, b in zip(kept, kept[1:], strict=False)
-    ]
+    errors = [_paired_error(J[a] - J[b]) / (b - a) for a, b in zip(kept, kept[1:], strict=False)]
     lows, highs = [*worths, 0.0], [np.inf, *worths]
     return [
         Vertex(k, means[k], high, se, low, high)
@@ -63,6 +61,11 @@ def lower_hull(J: dict[int, np.ndarray]) -> list[Vertex]:
 def _slope(means: dict[int, float], a: int, b: int) -> float:
     """Nats per dimension that going from a to b dimensions is worth."""
     return (means[a] - means[b]) / (b - a)
+
+
+def _paired_error(differences: np.ndarray) -> float:
+    """Standard error of their mean; nan of a single row."""
+    return float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else float("nan")
 
 
 def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
