@@ -102,7 +102,7 @@ class Seeds:
         from training.panels import COLOURS, LEGEND_LABELS, axes, colour_of, corner, dash_of, legend_beside, strip_below
 
         ax = axes(ax, 6.4, 5.4)
-        strip = strip_below(ax, share=False)
+        strip = strip_below(ax)
         for i, row in enumerate(self.rows):
             ks, J = np.array([k for k, _ in row.hull]), np.array([value for _, value in row.hull])
             ax.plot(ks, J - J[0], marker="o", ms=3, color=colour_of(i), ls=dash_of(i), label=f"seed {row.seed}")
@@ -110,9 +110,8 @@ class Seeds:
             ax.plot(ks[chosen], (J - J[0])[chosen], "o", ms=11, mfc="none", mec=colour_of(i), mew=1.5)
         strip.bar(list(self.votes), list(self.votes.values()), width=0.6, color=COLOURS[0])
         ax.set(ylabel="J less J at the smallest k (nats per row)", title=f"k = {self.structure_dim} has the most votes")
-        strip.set(xlabel="k, structure dimensions", ylabel="votes", ylim=(0, 1), xlim=ax.get_xlim())
-        for panel in (ax, strip):
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        strip.set(xlabel="k, structure dimensions", ylabel="votes", ylim=(0, 1))
+        strip.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if len(self.rows) <= LEGEND_LABELS:
             legend_beside(ax)
         corner(strip, f"{len(self.rows)} seeds x resamples of the held-out rows")
