@@ -58,6 +58,15 @@ def test_elsewhere_it_is_measured_once_and_cached(own_cache, monkeypatch, shape)
     assert len(calls) == 2
 
 
+def test_one_null_serves_all_larger_numbers_of_rows(own_cache, monkeypatch):
+    put(own_cache / "table.json", rows=200_000)
+    assert find_null(10_000_000, 8, MODEL, PATH, "auto").source == "table"
+    measured = []
+    monkeypatch.setattr(nulls, "measure", lambda rows, *_: measured.append(rows) or [0.1])
+    find_null(10_000_000, 8, MODEL, PATH, "run")
+    assert measured == [200_000], "null rows are made in memory"
+
+
 def test_other_settings_have_their_own_null(own_cache, monkeypatch):
     put(own_cache / "table.json")
     monkeypatch.setattr(nulls, "measure", lambda *args: [0.1])

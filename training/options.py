@@ -16,9 +16,9 @@ class DataSettings:
     Attributes:
         subject: a small net trained here ("digits", "rotated-digits", "modular-addition", "ring").
         planted: a structure with known answer ("torus").
-        file: .npy, .npz, .pt or .safetensors of activations (N, D).
+        file: .npy, .npz, .pt, .safetensors or .parquet of activations (N, D), or a pattern of shards ("acts/*.npy").
         key: name of the array within the file.
-        labels: name of an array in the file, or a .npy file, with one integer class per row.
+        labels: name of an array in the file, or .npy files, with one integer class per row.
         groups: the same for the source of each row; no source is on both sides of the split.
         rows: rows to make (subject, planted).
         noise_dims: noise dimensions beside a planted structure.
