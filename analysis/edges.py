@@ -74,7 +74,7 @@ class Edges:
     def row(self) -> str:
         """The line of a table under ``HEADER``."""
         stretch = "".join(f"{v:8.3g}" for v in self.quantiles.values())
-        doubt = "" if self.decided else "  neighbours are strangers already: edges cannot tell"
+        doubt = "" if self.decided else "  ?"
         jumped = f"{self.lost:5.1%}  {len(self.patches):4d}"
         return f"{stretch}  {self.continuity:10.3f}  {self.trustworthiness:15.3f}  {jumped}{doubt}"
 

@@ -89,6 +89,8 @@ class Tear:
         if known:
             lines.append(f"  {'edges to neighbours':19}  stretch: {HEADER}")
         lines += [f"  {text:19}          {edges.row()}" for text, edges in known]
+        if any(not edges.decided for _, edges in known):
+            lines.append("  ?: neighbours are strangers already, so the edges cannot tell a tear")
         if self.singular_values.size:
             sizes = "".join(f"{v:8.3g}" for v in stretch_quantiles(self.singular_values[:, :1]).values())
             lines.append(f"  largest singular value       {sizes}  of dz(1)/dz(0); worst rows {self.worst_rows}")

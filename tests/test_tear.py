@@ -229,6 +229,10 @@ def test_result_stores_and_draws() -> None:
     ax = found.plot()
     assert ax.get_title() == "Tear: trusted" and len(ax.get_legend_handles_labels()[1]) == 3
     assert found.plot(ax) is ax
+    table = repr(found).splitlines()
+    assert [line.split()[-1] for line in table[2:6]] == ["0"] * 4 and "cannot tell" not in repr(found)
+    sparse = replace(found, opened=replace(found.opened, decided=False))
+    assert repr(sparse).splitlines()[4].endswith("  ?") and "edges cannot tell a tear" in repr(sparse)
 
 
 def test_bad_input_is_named() -> None:
