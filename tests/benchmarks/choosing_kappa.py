@@ -72,7 +72,7 @@ def draw(found: list[dict], title: str, note: str) -> None:
     worth.set_xticks(kappas, [f"{kappa:g}" for kappa in kappas])
     worth.minorticks_off()
     worth.legend(fontsize=8, frameon=False)
-    figure.text(0.995, 0.005, note, ha="right", va="bottom", fontsize=7, color="#555555")
+    figure.text(0.005, 0.005, note, ha="left", va="bottom", fontsize=7, color="#555555")
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, dpi=110)
 

@@ -19,12 +19,17 @@ From a cloud of rows to its structure, and from a net's layer to its answer. The
 that the notebook runs in a minute; leave `**SHORT` out for a verdict that counts. Built by `python tests/benchmarks/tour.py`.""",
     """
 import math
+
 import torch
-import flows, training
+
+import flows
+import training
 from analysis import Analyzer, circular_correlation, plane_angle, probed_angle
 
 torch.set_num_threads(1)
-SHORT = dict(settle=150, screen=80, steps_per_point=5, debias=100, debias_rounds=2, narrow=40, rounds=1, null_worth=0.03)
+SHORT = dict(
+    settle=150, screen=80, steps_per_point=5, debias=100, debias_rounds=2, narrow=40, rounds=1, null_worth=0.03
+)
 """,
     """## A planted circle
 
@@ -82,9 +87,11 @@ def turn(delta):
     matrix = torch.tensor([[math.cos(delta), math.sin(delta)], [-math.sin(delta), math.cos(delta)]])
     return lambda s: s @ matrix
 
+
 @torch.no_grad()
 def answer():
     return torch.view_as_complex(net.model(net.inputs[held]).contiguous())
+
 
 before = answer()
 print("s turned by   answer turns by (degrees, circular mean)")
