@@ -18,6 +18,7 @@ CELLS = [
 From a cloud of rows to its structure, and from a net's layer to its answer. The fits here take a third of the default path, so
 that the notebook runs in a minute; leave `**SHORT` out for a verdict that counts. Built by `python tests/benchmarks/tour.py`.""",
     """
+%matplotlib inline
 import math
 
 import torch
