@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from flows.elsewhere import follow
 from flows.flow import FunnelFlow
 from flows.store import load
+from flows.sums import check_sums
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +59,7 @@ class SavedRun:
         if not (folder / "result.json").is_file() and (folder / "checkpoints").is_dir():
             raise ValueError(f"the run in {folder} is not finished; go on with: unknot fit --resume {folder}")
         flow = load(folder)
+        check_sums(folder, "result.json", "path.csv", *["data.safetensors"] * with_rows)
         data = _data(folder / "data.safetensors", flow.front.features) if with_rows else _NO_ROWS
         return cls(
             folder=folder,

@@ -1,17 +1,23 @@
 """Faults injected into checkpoints and run folders: each has its own message, and what was there before stays whole."""
 
+import dataclasses
 import errno
+import hashlib
 import io
 import json
 import os
 import pickle
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 from lightning import Callback
 
+import flows
 import training
+from analysis.run import SavedRun
 from flows import writing
 from training import cli
 from training.activations import Activations
@@ -147,13 +153,70 @@ def test_a_missing_or_extra_key(written, file, change, message):
         fit(resume=edited(written, file, change))
 
 
-def test_another_architecture_or_other_data(written, file):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": dataclasses.replace(MODEL, hidden=16)}, "is of another flow: model.hidden: 8 -> 16; resume with"),
+        ({"model": dataclasses.replace(MODEL, kappa=2.0)}, "is of another flow: model.kappa: 1.0 -> 2.0; resume with"),
+        (
+            {"rows": ROWS + 1},
+            "not those of the checkpoint: a mean or standard deviation differs by 1; resume with the same",
+        ),
+        ({"rows": torch.cat([ROWS, ROWS[:, :1].exp()], 1)}, r"is of other shapes: flow.order \(3,\), now \(4,\)"),
+    ],
+)
+def test_another_architecture_or_other_data(written, file, change, message):
     file.write_bytes(written)
-    with pytest.raises(CheckpointError, match=r"another architecture: .*W1 \(3, 8\), now \(3, 16\)"):
-        fit(resume=file, model=ModelSettings(components=4, hidden=16))
-    with pytest.raises(CheckpointError, match=r"the activations are not those of the checkpoint \(front.mean differs"):
-        fit(resume=file, rows=ROWS + 1)
+    with pytest.raises(CheckpointError, match=message):
+        fit(resume=file, **change)
     assert file.read_bytes() == written
+
+
+# a loss that is not finite
+
+
+class Spoil(Callback):
+    """Spoils the weights after optimiser step ``step``."""
+
+    def __init__(self, *steps):
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step in self.steps:
+            module.flow.field.W2.data.fill_(float("nan"))
+
+
+def weights(result):
+    return torch.cat([tensor.flatten().double() for tensor in result.flow.state_dict().values()])
+
+
+@pytest.mark.parametrize("spoilt", [(2,), (6,), (9,), (13,), (9, 10)], ids=str)
+def test_a_loss_that_is_not_finite_goes_back_with_a_smaller_step(spoilt, untouched_rng):
+    with untouched_rng():
+        whole = fit([Spoil(*spoilt)])
+    said = [note for note in whole.notes if note.startswith("loss not finite at step")]
+    assert [note.split(":")[0].split()[5] for note in said] == [str(step + 1) for step in spoilt]
+    assert said[-1].endswith(f"back to where it began, at 1/{2 ** len(spoilt)} of the step size")
+    assert weights(whole).isfinite().all()
+    assert whole.steps > fit().steps
+
+
+def test_a_run_that_went_back_resumes_to_the_same_bits(file):
+    whole = fit([Spoil(9, 10)])
+    for step in (9, 10, 11, 13, whole.steps - 1):
+        file.unlink(missing_ok=True)
+        with pytest.raises(StoppedError):
+            fit([Spoil(9, 10), Checkpoint(file, every=1), StopAt(step)])
+        resumed = fit([Spoil(9, 10)], resume=file)
+        assert torch.equal(weights(resumed), weights(whole)), step
+        assert (resumed.steps, resumed.notes, resumed.J) == (whole.steps, whole.notes, whole.J)
+        assert (resumed.path == whole.path).all()
+
+
+def test_it_is_given_up_after_the_stated_number_of_tries():
+    message = r"not finite at step 4 \(settle\), given up after 2 retries, each at half the step size; lower path.lr"
+    with pytest.raises(FloatingPointError, match=message):
+        fit([Spoil(*range(40))], path=dataclasses.replace(PATH, retries=2))
 
 
 # a full disk
@@ -254,11 +317,11 @@ def different(a, b):
     return [name for name in files if (a / name).read_bytes() != (b / name).read_bytes()]
 
 
-def test_stopped_after_any_step_the_command_line_ends_with_the_same_files(whole, tmp_path, monkeypatch):
+def test_stopped_at_any_stage_the_command_line_ends_with_the_same_files(whole, tmp_path, monkeypatch):
     steps = json.loads((whole / "result.json").read_text())["steps"]
     assert steps > 16
     batch_end = Checkpoint.on_train_batch_end
-    for step in range(1, steps + 1):
+    for step in (*range(1, steps, 4), steps):  # every one of them is in test_fitting.py
 
         def stop(self, trainer, *rest, step=step):
             self.every = 1
@@ -304,3 +367,88 @@ def test_what_a_resumed_run_cannot_change(whole, flag, message, capsys):
     assert unknot("fit", "--resume", str(whole), flag) == 1
     assert f"a resumed run keeps its seed, data, model, path.held_out; {message} cannot be" in capsys.readouterr().err
     assert (whole / "config.yaml").read_bytes() == before
+
+
+# results, once training is done
+
+
+def test_a_signal_while_results_are_written(whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.figures.save_figures", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr("training.commands.fit._classes", lambda *a: [])
+        assert cli.main(["fit", *SMALL, "--out", str(run)]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == f"unknot fit: SIGTERM; go on with: unknot fit --resume {run}\n"
+    assert not (run / "result.json").exists()
+    with pytest.raises(ValueError, match="is not finished; go on with: unknot fit --resume"):
+        SavedRun.load(run)
+    assert unknot("fit", "--resume", str(run)) == 0
+    assert different(whole, run) == []
+
+
+def test_a_disk_that_is_full_when_results_are_written(whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "on_train_end", lambda self, trainer, module: self.save(trainer) or fill(patch))
+        assert unknot("fit", *SMALL, "--out", str(run)) == 1
+    said = capsys.readouterr().err
+    assert f"No space left on device; then go on with: unknot fit --resume {run}" in said
+    assert not [path for path in run.rglob("*") if path.suffix == ".part"]
+    assert unknot("fit", "--resume", str(run)) == 0
+    assert different(whole, run) == []
+
+
+def fill(patch):
+    patch.setattr(writing, "open", FullDisk, raising=False)
+
+
+def test_the_sums_are_those_that_sha256sum_checks(whole):
+    named = {}
+    for line in (whole / "SHA256SUMS").read_text().splitlines():
+        digest, _, name = line.partition("  ")
+        named[name] = hashlib.sha256((whole / name).read_bytes()).hexdigest() == digest
+    assert {"flow.json", "flow.safetensors", "result.json", "path.csv", "data.safetensors", "verdict.txt"} <= set(named)
+    assert all(named.values())
+
+
+@pytest.mark.parametrize("name", ["result.json", "path.csv", "data.safetensors", "SHA256SUMS"])
+def test_any_flipped_bit_of_a_run_is_found(whole, tmp_path, name):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    assert SavedRun.load(run).flow.structure_dim == SavedRun.load(whole).flow.structure_dim
+    good = (run / name).read_bytes()
+    places = [i for i, line in enumerate(good.split(b"\n")) if line.endswith((b"result.json", b"path.csv"))]
+    ats = range(0, len(good), len(good) // 20)
+    if name == "SHA256SUMS":  # lines of files that are not read are not looked at
+        starts = [sum(len(line) + 1 for line in good.split(b"\n")[:i]) for i in places]
+        ats = [start + at for start in starts for at in (0, 5, 63, 64, 66, 70)]
+    for at in ats:
+        (run / name).write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(
+            ValueError, match="was changed after it was written: the sums differ; restore it from a copy"
+        ):
+            SavedRun.load(run)
+
+
+# one saved run per format, loaded for ever
+
+RUN_V1 = Path(__file__).parent / "data" / "run-v1"
+
+
+def test_run_format_1_loads_for_ever(tmp_path, monkeypatch):
+    """tests/data/run-v1 was written once in an empty folder, the figures left out, by
+
+    x = training.planted("two", 150, noise_dims=1).x; numpy.save("acts.npy", x), then unknot fit --data.file acts.npy with the
+    flags of SMALL but those of the data, and --out run-v1; acts.npy was moved into it.
+    """
+    saved = SavedRun.load(RUN_V1)
+    assert saved.result["structure_dim"] == saved.flow.structure_dim == 2
+    assert (len(saved.held_out), len(saved.train), len(saved.path)) == (22, 128, 10)
+    assert -float(saved.flow.log_prob(saved.held_out).mean()) == pytest.approx(saved.result["nll"], abs=1e-4)
+    assert flows.load(RUN_V1 / "snapshots" / "k0").structure_dim == 0
+    run = tmp_path / "run-v1"
+    shutil.copytree(RUN_V1, run)
+    shutil.move(run / "acts.npy", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert unknot("fit", "--resume", "run-v1") == 0
+    assert json.loads((run / "result.json").read_text())["steps"] == saved.result["steps"]

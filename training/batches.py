@@ -16,6 +16,10 @@ class StepBatches(IterableDataset):
     def __init__(self, rows: Tensor | Rows, batch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1):
         self.rows, self.batch, self.seed, self.start = rows, min(batch, len(rows)), seed, start
         self.rank, self.world = rank, world
+        if self.batch % world:
+            raise ValueError(
+                f"path.batch must be a multiple of the {world} processes, got {self.batch}; choose another"
+            )
 
     def __iter__(self) -> Iterator[Tensor]:
         per_epoch = len(self.rows) // self.batch

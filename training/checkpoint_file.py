@@ -15,7 +15,7 @@ from flows.writing import write_whole
 
 FORMAT = 1
 _MAGIC = b"unknot checkpoint "
-_KEYS = {"state_dict", "optimizer_states", "loops", "callbacks", "global_step", "course"}
+_KEYS = {"state_dict", "optimizer_states", "loops", "callbacks", "global_step", "hyper_parameters", "course"}
 
 
 class CheckpointError(ValueError):

@@ -69,7 +69,7 @@ class Checkpoint(Callback):
         try:
             trainer.save_checkpoint(self.file, weights_only=False)
         except OSError as error:
-            kept = "the one before it is whole: " if self.file.exists() else ""
+            kept = "the one before it is whole; " if self.file.exists() else ""
             raise OSError(
                 f"cannot write {self.file} at step {trainer.global_step} ({error.strerror or error}); {kept}make room first"
             ) from error

@@ -29,6 +29,8 @@ class Console(Callback):
     ) -> None:
         course: Any = module.course
         latest: Any = module.latest
+        if not latest:  # a step that failed
+            return
         self.evaluations += 4 * latest["steps"]
         progress = course.progress
         changed = latest["stage"] != progress.stage or latest["queue"] != len(progress.queue)

@@ -17,14 +17,20 @@ from flows.flow import FunnelFlow
 from flows.rows import Rows
 from training.objective import Terms, objective
 from training.progress import Progress
+from training.schedule import Schedule
 from training.selection import Choice, choose
 from training.settings import ModelSettings, PathSettings
 from training.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
 
 _GAIN_MEMORY = 0.9
+_OF_THE_TRY = ("good", "retries", "began")
 
 
-class Course:
+class DivergedError(FloatingPointError):
+    """Something that must be finite is not; :meth:`Course.go_back` is what there is to do."""
+
+
+class Course(Schedule):
     """Takes a flow through its stages.
 
     Args:
@@ -43,9 +49,8 @@ class Course:
         null_worth: float,
         seed: int,
     ):
-        self.flow, self.white, self.held_out = flow, white, held_out
-        self.model, self.path, self.null_worth, self.seed = model, path, null_worth, seed
-        self.progress = Progress()
+        super().__init__(model, path, null_worth)
+        self.flow, self.white, self.held_out, self.seed = flow, white, held_out, seed
 
     def start(self) -> None:
         """FastICA's rotation, then the axes are opened that are not Gaussian, by themselves or given the others opened so far.
@@ -68,6 +73,7 @@ class Course:
             is_open = ~is_open
         self._set_open(is_open)
         self._refit(is_open)
+        self._keep()
 
     def state_dict(self) -> dict:
         """All of the course's state: numbers, strings, lists, dictionaries and tensors."""
@@ -76,51 +82,15 @@ class Course:
     def load_state_dict(self, state: dict) -> None:
         self.progress = Progress(**state)
 
-    # what the current step needs
+    def terms(self, batch: Tensor, step: int, rank: int = 0, world: int = 1) -> Terms:
+        """The loss of ``batch`` (whitened rows) at ``step``; gate draws are a function of (seed, step).
 
-    @property
-    def steps(self) -> int:
-        """RK4 steps of the current stage."""
-        return self.model.steps if self.progress.stage in ("debias", "narrow", "done") else self.model.early_steps
-
-    @property
-    def moves_gates(self) -> bool:
-        return self.progress.stage in ("screen", "ramp")
-
-    def moves_exits(self, step: int) -> bool:
-        """Whether exits move: with their gates, or below shut gates in the first half of the narrowing."""
-        return self.moves_gates or (
-            self.progress.stage == "narrow" and step - self.progress.began < self.path.narrow // 2
-        )
-
-    def lam(self, step: int) -> float:
-        """Lambda in nats at optimiser step ``step``."""
-        if self.progress.stage == "ramp":
-            point = (step - self.progress.began) // self.path.steps_per_point
-            return self.path.screen_lam * 10 ** (point / self.path.points_per_decade)
-        if self.progress.stage == "narrow":
-            return self.null_worth
-        return self.path.screen_lam if self.progress.stage == "screen" else 0.0
-
-    def rates(self, step: int) -> tuple[float, float]:
-        """Adam's step sizes for flow and exits: constant, but falling to 0 as a cosine where the result is measured.
-
-        Every stage warms up, for Adam begins it without moments and its first step would be as large as any.
+        Args:
+            rank, world: of the process, see :func:`~training.objective.objective`.
         """
-        path, stage, taken = self.path, self.progress.stage, step - self.progress.began
-        warm = min(1.0, (taken + 1) / path.warm_up)
-        if stage not in ("debias", "narrow"):
-            return path.lr * warm, path.exit_lr * warm
-        cosine = 0.5 * (1 + math.cos(math.pi * taken / self._length()))
-        if stage == "debias":
-            return path.debias_lr * warm * cosine, 0.0
-        return path.lr * warm * cosine, 3 / path.narrow  # an exit can cross the whole depth while it may move
-
-    def terms(self, batch: Tensor, step: int) -> Terms:
-        """The loss of ``batch`` (whitened rows) at ``step``; gate draws are a function of (seed, step)."""
         generator = torch.Generator().manual_seed((self.seed << 32) + step)
         try:
-            terms = objective(
+            return objective(
                 self.flow,
                 batch,
                 self.model.kappa,
@@ -129,20 +99,15 @@ class Course:
                 self.lam(step) if self.moves_exits(step) else 0.0,
                 generator,
                 self.steps,
+                rank,
+                world,
             )
-        except torch.linalg.LinAlgError:  # parameters so large that the rotation cannot be formed
-            raise self._diverged(step) from None
-        if not bool(torch.isfinite(terms.loss)):
-            raise self._diverged(step)
-        if terms.gains is not None:
-            self.progress.gains.mul_(_GAIN_MEMORY).add_(terms.gains.cpu(), alpha=1 - _GAIN_MEMORY)
-        return terms
+        except torch.linalg.LinAlgError as error:
+            raise DivergedError("parameters so large that the rotation cannot be formed") from error
 
-    def _diverged(self, step: int) -> FloatingPointError:
-        return FloatingPointError(
-            f"loss is not finite at step {step} ({self.progress.stage}); lower path.lr (now {self.path.lr}) or raise "
-            f"model.early_steps (now {self.model.early_steps})"
-        )
+    def watch(self, gains: Tensor) -> None:
+        """Take the D (M,) of one batch into their running mean."""
+        self.progress.gains = (self.progress.gains * _GAIN_MEMORY).add(gains.cpu(), alpha=1 - _GAIN_MEMORY)
 
     # what happens between steps
 
@@ -163,17 +128,41 @@ class Course:
                 self._record(step)
             if not empty and not (at_point and self.lam(step) > self.path.largest_lam):
                 return False
-        elif taken < self._length():
+        elif taken < self.length():
             return False
         elif progress.stage == "screen":
             self._record(step)
         getattr(self, f"_after_{progress.stage}")()
         progress.began = step
+        self._keep()
         return True
 
-    def _length(self) -> int:
-        stage = self.progress.stage
-        return self.path.settle if stage == "resettle" else getattr(self.path, stage)
+    def go_back(self, step: int) -> None:
+        """After a loss that is not finite: to where the stage (or round) began, at half the step size from there on.
+
+        Args:
+            step: optimiser steps taken, the one that failed among them; the stage begins anew there.
+
+        Raises:
+            FloatingPointError: more than ``path.retries`` times.
+        """
+        stage, path, tries = self.progress.stage, self.path, self.progress.retries + 1
+        if tries > path.retries:
+            raise FloatingPointError(
+                f"loss is not finite at step {step} ({stage}), given up after {path.retries} retries, each at half the step "
+                f"size; lower path.lr (now {path.lr}) or raise model.early_steps (now {self.model.early_steps})"
+            )
+        self.flow.load_state_dict(self.progress.good["flow"])
+        self.progress = Progress(**self.progress.good["progress"], retries=tries, began=step)
+        self._note(
+            f"loss not finite at step {step} ({stage}): back to where it began, at 1/{2**tries} of the step size"
+        )
+        self._keep()
+
+    def _keep(self) -> None:
+        """Remember where a stage begins, for :meth:`go_back`."""
+        kept = {name: copy.copy(value) for name, value in vars(self.progress).items() if name not in _OF_THE_TRY}
+        self.progress.good = {"flow": copy.deepcopy(self.flow.state_dict()), "progress": kept}
 
     def _after_settle(self) -> None:
         self._record(self.progress.began + self.path.settle)
@@ -321,14 +310,15 @@ class Course:
     def _set_open(self, is_open: Tensor) -> None:
         self.flow.exits.set_open(is_open)
         self.progress.is_open = is_open.clone()
-        self.progress.prices[is_open] = torch.nan
+        self.progress.prices = self.progress.prices.masked_fill(is_open, torch.nan)
         self.progress.departures = [i for i in self.progress.departures if not is_open[i]]
 
     def _refit(self, is_open: Tensor) -> None:
-        refit_mixture(self.flow, latent_sample(self.flow, self.white, self.seed, self.steps), is_open, self.seed)
+        z = _finite(latent_sample(self.flow, self.white, self.seed, self.steps))
+        refit_mixture(self.flow, z, is_open, self.seed)
 
     def _reopening_gains(self, is_open: Tensor) -> Tensor:
-        z = latent_sample(self.flow, self.white, self.seed + 1, self.steps)
+        z = _finite(latent_sample(self.flow, self.white, self.seed + 1, self.steps))
         return reopening_gains(self.flow, z, is_open, self.seed)
 
     def _reopened(self, is_open: Tensor, threshold: float) -> Tensor:
@@ -348,7 +338,7 @@ class Course:
         self.flow.exits.clamp_(progress.is_open)
         left = progress.is_open & ~self._open_now()
         if bool(left.any()):
-            progress.prices[left] = progress.gains[left]
+            progress.prices = torch.where(left, progress.gains, progress.prices)
             progress.departures += left.nonzero().squeeze(1).tolist()
             progress.is_open = progress.is_open & ~left
             self._snapshot()
@@ -374,7 +364,7 @@ class Course:
             solution = self.flow.solve(self.flow.front.enter(rows.to(device), noise), steps=steps or self.steps)
             nll = -(self.flow.base.log_prob(solution.z, self.flow.gates) + solution.ladj - log_normal(noise))
             chunks.append(torch.stack([nll + self.model.kappa * solution.kinetic, nll], dim=1))
-        return torch.cat(chunks).cpu()
+        return _finite(torch.cat(chunks).cpu())
 
     def _record(self, step: int) -> None:
         nll = float(self.evaluate(most_rows=1024)[:, 1].mean())
@@ -393,6 +383,12 @@ class Course:
 
     def _note(self, text: str) -> None:
         self.progress.notes.append(text)
+
+
+def _finite(rows: Tensor) -> Tensor:
+    if not bool(torch.isfinite(rows).all()):
+        raise DivergedError("the flow's values on held-out or latent rows are not finite")
+    return rows
 
 
 def _mean_J(measured: dict) -> float:

@@ -74,6 +74,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         exit_lr: float = 9e-3,
         debias_lr: float = 1e-2,
         clip: float = 5.0,
+        retries: int = 3,
         held_out: float = 0.15,
     ):
         self.random_state = random_state
@@ -107,6 +108,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.exit_lr = exit_lr
         self.debias_lr = debias_lr
         self.clip = clip
+        self.retries = retries
         self.held_out = held_out
 
     def fit(self, X: ArrayLike, y: object = None, groups: ArrayLike | None = None) -> FunnelEstimator:

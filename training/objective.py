@@ -35,6 +35,8 @@ def objective(
     depth_lam: float,
     generator: torch.Generator,
     steps: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> Terms:
     r"""NLL + lambda [sum_i E|b_i s_i| / E|s_i| + rho \int sum_i m_i(t) E|z_i(t)| dt] + kappa \int E|v|^2 dt.
 
@@ -48,11 +50,14 @@ def objective(
         depth_lam: lambda of the penalty over depth; 0 where exits are at rest.
         generator: draws augmented dimensions and gates.
         steps: RK4 steps.
+        rank, world: which of how many processes this is: ``white`` are rows rank, rank + world, ... of the joint batch, and
+            have the draws that they would have there.
     """
-    noise = torch.randn(len(white), flow.front.augment, generator=generator).to(white)
+    rows, mine = len(white) * world, slice(rank, None, world)
+    noise = torch.randn(rows, flow.front.augment, generator=generator)[mine].to(white)
     solution = flow.solve(flow.front.enter(white, noise), steps=steps)
     gates = flow.gates
-    draw = torch.rand(solution.z.shape, generator=generator).to(white) < gates.detach()
+    draw = torch.rand(rows, flow.front.dims, generator=generator)[mine].to(white) < gates.detach()
     is_open = draw.to(white)
     if flow.base.law == "bernoulli":
         log_base = flow.base.component_log_probs(solution.z, is_open).logsumexp(1)

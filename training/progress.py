@@ -25,6 +25,8 @@ class Progress:
         chosen: k, once chosen.
         final: as a row block of ``debiased``, for the flow after it has narrowed.
         notes: what happened on the way, in words.
+        retries: times that the run went back because the loss was not finite.
+        good: the flow's state and the above where the stage began, to go back to.
     """
 
     stage: str = "settle"
@@ -42,3 +44,5 @@ class Progress:
     chosen: int = -1
     final: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
     notes: list[str] = field(default_factory=list)
+    retries: int = 0
+    good: dict = field(default_factory=dict)

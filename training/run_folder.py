@@ -1,11 +1,12 @@
 """The run folder: everything needed to read a run again, written so that nothing half-done is left behind."""
 
 import csv
+import io
 import json
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,8 @@ from safetensors.torch import save_file
 
 from flows import files
 from flows.elsewhere import reference
+from flows.sums import write_sums
+from flows.writing import whole, write_whole
 from training.activations import Activations
 from training.fitting import FitResult
 from training.stopping import StoppedError
@@ -62,7 +65,7 @@ class RunFolder:
         for file in (folder.config, folder.checkpoint):
             if not file.is_file():
                 raise FileNotFoundError(
-                    f"cannot resume {run}: no {file.relative_to(run)}; start again with unknot fit -c"
+                    f"cannot resume {run}: no {file.relative_to(run)}; start again with: unknot fit -c {folder.config}"
                 )
         return folder
 
@@ -87,6 +90,8 @@ class RunFolder:
                     else "before the first step: nothing is kept"
                 )
                 raise StoppedError(f"{error}; {then}", error.number) from None
+            if resumable and isinstance(error, OSError):
+                raise OSError(f"{error}; then go on with: unknot fit --resume {self.path}") from error
             raise
 
     @property
@@ -94,30 +99,34 @@ class RunFolder:
         """The file that a run resumes from."""
         return self.path / "checkpoints" / "last.ckpt"
 
-    def write(self, result: FitResult, activations: Activations, history: list[dict[str, Any]], seed: int) -> None:
-        """Flow, path, result, data, snapshots and figures of a finished run."""
+    def write(
+        self,
+        result: FitResult,
+        activations: Activations,
+        history: list[dict[str, Any]],
+        seed: int,
+        verdict: Sequence[str] = (),
+    ) -> None:
+        """Flow, path, data, snapshots, verdict and figures of a finished run; result.json last, it says that all is there."""
         from training.figures import save_figures
 
         result.flow.save(self.path)
-        self._write_path(result)
         self._write_data(result, activations, seed)
         for k, flow in result.snapshots.items():
             flow.save(self.path / "snapshots" / f"k{k}")
-        record = {**result.to_dict(), "seed": seed, "data": activations.name, "versions": _versions()}
-        (self.path / "result.json").write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf8")
-        (self.path / "history.json").write_text(json.dumps(history), encoding="utf8")
         rows = torch.from_numpy(result.held_out)
         s, n = result.flow.split(result.flow.transform(activations.x[rows]))
         labels = None if activations.labels is None else activations.labels[rows].numpy()
         save_figures(result, s.numpy(), n.numpy(), labels, history, self.path, seed)
-
-    def _write_path(self, result: FitResult) -> None:
-        with (self.path / "path.csv").open("w", newline="", encoding="utf8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["step", "stage", "lam", "k", "nll", *(f"gate_{i}" for i in range(result.flow.front.dims))])
-            for row in result.path:
-                step, stage, lam, k, nll, gates = row.tolist()
-                writer.writerow([step, stage, lam, k, nll, *gates])
+        record = {**result.to_dict(), "seed": seed, "data": activations.name, "versions": _versions()}
+        contents = {
+            "path.csv": _path_table(result),
+            "history.json": json.dumps(history),
+            "verdict.txt": "".join(f"{line}\n" for line in verdict),
+            "result.json": json.dumps(record, indent=1, allow_nan=False),
+        }
+        write_whole({self.path / name: text.encode() for name, text in contents.items()})
+        write_sums(self.path, without=("checkpoints", "config.yaml"))
 
     def _write_data(self, result: FitResult, activations: Activations, seed: int) -> None:
         """Held-out and some training rows; where they exceed 500 MiB and lie in a file, their numbers and its hash."""
@@ -139,7 +148,18 @@ class RunFolder:
                 tensors[f"{side}.sources"] = activations.sources[index]
             if activations.targets is not None:
                 tensors[f"{side}.targets"] = activations.targets[index]
-        save_file(tensors, self.path / "data.safetensors", metadata=metadata)
+        with whole(self.path / "data.safetensors") as file:
+            save_file(tensors, file, metadata=metadata)
+
+
+def _path_table(result: FitResult) -> str:
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["step", "stage", "lam", "k", "nll", *(f"gate_{i}" for i in range(result.flow.front.dims))])
+    for row in result.path:
+        step, stage, lam, k, nll, gates = row.tolist()
+        writer.writerow([step, stage, lam, k, nll, *gates])
+    return table.getvalue()
 
 
 def _some(rows: np.ndarray, seed: int) -> np.ndarray:

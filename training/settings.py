@@ -65,6 +65,7 @@ class PathSettings:
         exit_lr: Adam's step size for exits.
         debias_lr: Adam's largest step size while debiasing, falling to 0 as a cosine.
         clip: largest gradient norm.
+        retries: times that a loss that is not finite sends the run back to where the stage began, each at half the step size.
         held_out: share of the sources held out; every reported likelihood is measured on their rows.
     """
 
@@ -85,6 +86,7 @@ class PathSettings:
     exit_lr: float = 9e-3
     debias_lr: float = 1e-2
     clip: float = 5.0
+    retries: int = 3
     held_out: float = 0.15
 
     def __post_init__(self) -> None:
@@ -92,7 +94,7 @@ class PathSettings:
         _positive(self, "settle", "screen", "screen_lam", "points_per_decade", "steps_per_point", "debias")
         _positive(self, "debias_rounds", "rounds", "batch", "clip", "largest_lam")
         _positive(self, "warm_up", "lr", "exit_lr", "debias_lr")
-        _not_negative(self, "narrow")
+        _not_negative(self, "narrow", "retries")
         if self.most_supports < 2:
             raise ValueError(f"path.most_supports must be at least 2, got {self.most_supports}; 8 is the default")
         if not 0 < self.held_out < 1:

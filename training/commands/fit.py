@@ -55,7 +55,7 @@ def _several_seeds(options: "FitOptions", argv: list[str]) -> None:
     for seed in range(options.seed, options.seed + options.seeds):
         run = out / f"seed-{seed}"
         one = fit_options([*argv, "--seeds=1", f"--seed={seed}", f"--out={run}"])
-        if (run / "verdict.txt").is_file():
+        if (run / "result.json").is_file():
             if (run / "config.yaml").read_text(encoding="utf8") != one.text:
                 raise ValueError(f"{run} is finished, with other settings (see its config.yaml); name another --out")
         else:
@@ -101,14 +101,9 @@ def _one_run(options: "FitOptions") -> None:
             resume=folder.checkpoint if options.resume else None,
             accelerator=options.accelerator,
         )
-        folder.write(result, activations, console.history, options.seed)
-    lines = [result.verdict(), *(f"note: {note}" for note in result.notes)]
-    print(f"run: {folder.path}")
-    print("\n".join(lines), flush=True)
-    for line in _classes(result, activations):
-        print(line)
-        lines.append(line)
-    (folder.path / "verdict.txt").write_text("\n".join(lines) + "\n", encoding="utf8")
+        lines = [result.verdict(), *(f"note: {note}" for note in result.notes), *_classes(result, activations)]
+        folder.write(result, activations, console.history, options.seed, lines)
+    print("\n".join([f"run: {folder.path}", *lines]), flush=True)
 
 
 def _classes(result, activations) -> list[str]:  # type: ignore[no-untyped-def]
