@@ -118,7 +118,7 @@ MUTATIONS = {
         [
             ("sign", "(means[a] - means[b]) / (b - a)", "(means[b] - means[a]) / (b - a)"),
             ("per dimension", "(means[a] - means[b]) / (b - a)", "means[a] - means[b]"),
-            ("standard error", "np.sqrt(len(J[a])) / (b - a)", "np.sqrt(len(J[a]))"),
+            ("standard error", "_paired_error(J[a] - J[b]) / (b - a)", "_paired_error(J[a] - J[b])"),
             ("interval in log lambda", "np.log(v.high / max(v.low, null_worth))", "v.high - max(v.low, null_worth)"),
         ],
     ),
