@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from analysis.merge_tree import MergeTree
     from analysis.run import SavedRun
     from analysis.tear import Tear
+    from analysis.topology.describe import Description
+    from analysis.topology.knot import Knot
+    from analysis.topology.linking import Linking
+    from analysis.topology.loops import Loops
 
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
 ROWS_AT_ONCE = 20_000
@@ -58,7 +62,7 @@ class Analyzer:
     Results are computed at the first call and kept. Where rows are drawn, the seed and the number are in the result.
 
     Args:
-        flow: a trained :class:`~flows.FunnelFlow`.
+        flow: a trained :class:`~flows.FunnelFlow`; None where the rows are the structure itself, see :meth:`from_structure`.
         x: rows (N, D) in the flow's own units, best rows that it has not seen.
         labels, sources: (N,) metadata for examples, never used to find structure.
         is_held_out: (N,) bool, rows that the flow has not seen (default all); the certificate uses these alone.
@@ -78,7 +82,7 @@ class Analyzer:
 
     def __init__(
         self,
-        flow: FunnelFlow,
+        flow: FunnelFlow | None,
         x: object,
         labels: ArrayLike | None = None,
         sources: ArrayLike | None = None,
@@ -87,8 +91,8 @@ class Analyzer:
         run: SavedRun | None = None,
         seed: int = 0,
     ):
-        self.flow, self.run, self.seed = flow, run, seed
-        self.x = as_rows(x, width=flow.front.features).to(flow.exits.tau)
+        self._flow, self.run, self.seed = flow, run, seed
+        self.x = _rows_of(flow, x)
         count = len(self.x)
         self.labels = _each("labels", labels, count)
         self.sources = _each("sources", sources, count)
@@ -113,19 +117,58 @@ class Analyzer:
         is_held_out = np.arange(len(saved.x)) < len(saved.held_out)
         return cls(saved.flow, saved.x, saved.labels, saved.sources, is_held_out, saved.rows, saved, seed)
 
+    @classmethod
+    def from_structure(
+        cls,
+        points: ArrayLike,
+        labels: ArrayLike | None = None,
+        sources: ArrayLike | None = None,
+        rows: ArrayLike | None = None,
+        seed: int = 0,
+    ) -> Analyzer:
+        """The analyzer of any point cloud (N, k), taken for a structure block without noise dimensions.
+
+        What needs a flow (dimensions, hierarchy, certificate, tear, sample, outlier_score) says so.
+
+        Raises:
+            ValueError: not two-dimensional, no rows or columns, NaN or inf, or metadata of another length.
+        """
+        return cls(None, points, labels, sources, rows=rows, seed=seed)
+
     def __repr__(self) -> str:
+        if self._flow is None:
+            return f"Analyzer(structure of {self.structure_dim} dims, {len(self.x)} rows, no flow)"
         held = int(self.is_held_out.sum())
         return f"Analyzer(k={self.structure_dim} of {self.flow.front.dims}, {len(self.x)} rows, {held} held out)"
 
     @property
+    def has_flow(self) -> bool:
+        """Whether there is a flow, or the structure alone."""
+        return self._flow is not None
+
+    @property
+    def flow(self) -> FunnelFlow:
+        """The flow.
+
+        Raises:
+            ValueError: the analyzer was made from structure alone.
+        """
+        if self._flow is None:
+            raise ValueError(
+                "this needs a flow, and the analyzer was made by from_structure, without one; train one with training.fit(x) "
+                "and use Analyzer(flow, x)"
+            )
+        return self._flow
+
+    @property
     def structure_dim(self) -> int:
         """k."""
-        return self.flow.structure_dim
+        return self.x.shape[1] if self._flow is None else self._flow.structure_dim
 
     @cached_property
     def s(self) -> NDArray[np.float64]:
         """(N, k) structure block of the rows, dearest dimension first."""
-        return self._blocks[0]
+        return self.x.numpy() if self._flow is None else self._blocks[0]
 
     @cached_property
     def n(self) -> NDArray[np.float64]:
@@ -293,11 +336,63 @@ class Analyzer:
         """Where and how much the map stretches neighbouring rows apart."""
         return self._tear
 
+    @cached_property
+    def _loops(self) -> Loops | Nothing:
+        if not self.structure_dim:
+            return Nothing("loops")
+        from analysis.topology.loops import loops
+        from analysis.topology.survey import survey
+
+        return loops(survey(self.s, self._tree.labels_, self.density, self.seed))  # type: ignore[union-attr]
+
+    def loops(self) -> Loops | Nothing:
+        """Loops and voids of every piece's densest 90 %, with p-values, member rows, and an angle around each loop.
+
+        The angle of new activations x around loop 0 is ``analyzer.loops()[0].angle(analyzer.flow.encode(x))``.
+        """
+        return self._loops
+
+    def knot(self, loop: int = 0) -> Knot | Nothing:
+        """Whether a loop of :meth:`loops` is knotted in a three-dimensional block: knotted, unknotted or undecided.
+
+        Raises:
+            ValueError: no such loop, or k is not 3.
+        """
+        found = self._loops
+        return Nothing("knot") if isinstance(found, Nothing) else found.knot(loop)
+
+    def linking(self, one: int = 0, other: int = 1) -> Linking | Nothing:
+        """How often two loops of :meth:`loops` wind round one another in a three-dimensional block.
+
+        Raises:
+            ValueError: no such loops, or k is not 3.
+        """
+        found = self._loops
+        return Nothing("linking") if isinstance(found, Nothing) else found.linking(one, other)
+
+    @cached_property
+    def _description(self) -> Description | Nothing:
+        from analysis.topology.describe import describe
+
+        return Nothing("describe") if isinstance(self._loops, Nothing) else describe(self._loops)
+
+    def describe(self) -> Description | Nothing:
+        """What every piece is (blob, arc, circle, torus, knot, ...), one sentence each, with how sure that is."""
+        return self._description
+
     def report(self, path: str | Path) -> Path:
         """Write one offline HTML file that shows all of it; returns its path."""
         from analysis.report import write_report
 
         return write_report(self, path)
+
+
+def _rows_of(flow: FunnelFlow | None, x: object) -> torch.Tensor:
+    if flow is not None:
+        return as_rows(x, width=flow.front.features).to(flow.exits.tau)
+    from analysis.density import as_points
+
+    return torch.from_numpy(as_points(x, "structure rows"))  # type: ignore[arg-type]
 
 
 def _each(name: str, values: ArrayLike | None, count: int) -> NDArray[Any] | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.dimensions import NOTHING
 from analysis.page import Section, page, png
+from analysis.topology.sections import shape_sections
 
 if TYPE_CHECKING:
     from analysis.analyzer import Analyzer
@@ -46,6 +47,8 @@ def write_report(analyzer: Analyzer, path: str | Path) -> Path:
 
 def sections(analyzer: Analyzer) -> list[Section]:
     """The parts of the report, in order."""
+    if not analyzer.has_flow:
+        return _of_structure(analyzer)
     verbs: list[tuple[str, Callable[[], Any]]] = [
         ("Level sets by mass", analyzer.levels),
         ("Tree of pieces", analyzer.tree),
@@ -64,9 +67,25 @@ def sections(analyzer: Analyzer) -> list[Section]:
             key=_colours(analyzer)[1],
         ),
         _structure(analyzer),
+        *shape_sections(analyzer),
         *(_answer(title, verb) for title, verb in verbs),
         Section("What could make this wrong", "\n".join(f"- {line}" for line in doubts(analyzer))),
         Section("Settings", analyzer.run.config if analyzer.run else "The flow came without its run."),
+        Section("Environment", _environment(analyzer)),
+    ]
+
+
+def _of_structure(analyzer: Analyzer) -> list[Section]:
+    """The parts of a report on structure alone."""
+    verbs = (("Level sets by mass", analyzer.levels), ("Tree of pieces", analyzer.tree))
+    return [
+        Section(
+            "Verdict", "\n".join(repr(verb()).splitlines()[0] for verb in (analyzer.describe, *(v for _, v in verbs)))
+        ),
+        _structure(analyzer),
+        *shape_sections(analyzer),
+        *(_answer(title, verb) for title, verb in verbs),
+        _answer("Intrinsic dimension", analyzer.intrinsic_dimension),
         Section("Environment", _environment(analyzer)),
     ]
 

@@ -11,7 +11,17 @@ def main(argv: list[str]) -> int:
     """``unknot analyze RUN [--data x.npy] [--json]``: everything that the analyzer says, in plain lines."""
     given = reader("analyze", "Say what structure a finished run found.", argv, json=True)
     analyzer = analyzer_of(given.run, given)
-    verbs = ("dimensions", "levels", "tree", "hierarchy", "certificate", "tear", "intrinsic_dimension")
+    verbs = (
+        "dimensions",
+        "describe",
+        "loops",
+        "levels",
+        "tree",
+        "hierarchy",
+        "certificate",
+        "tear",
+        "intrinsic_dimension",
+    )
     answers = {verb: getattr(analyzer, verb)() for verb in _progress(verbs)}
     if given.json:
         print(json.dumps({verb: answer.to_dict() for verb, answer in answers.items()}, allow_nan=False))

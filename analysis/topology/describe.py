@@ -1,0 +1,164 @@
+"""The shape of a structure block in words: each piece named in one sentence, with how sure that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.topology.knot import Knot
+from analysis.topology.linking import Linking
+from analysis.topology.loops import Loops
+from analysis.topology.naming import SENTENCES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, repr=False)
+class Named:
+    """A piece and what it is called.
+
+    Attributes:
+        piece: its number in the tree.
+        kind: a word of ``naming.SENTENCES``, or "unknown".
+        confidence: share of the draws that call it so; of a knot also of the polygons.
+        mass: share of the rows.
+        doubt: what is undecided or speaks against all words; empty if nothing.
+        votes: what the draws call it, and how many do.
+        loops: numbers of its loops.
+        knot: the verdict on its loop, where it is one loop in three dimensions.
+    """
+
+    piece: int
+    kind: str
+    confidence: float
+    mass: float
+    doubt: str
+    votes: dict[str, int]
+    loops: tuple[int, ...] = ()
+    knot: Knot | None = None
+
+    @property
+    def sentence(self) -> str:
+        """One plain sentence."""
+        head = f"piece {self.piece} ({self.mass:.0%} of the rows) is"
+        if self.kind == "unknown":
+            return f"{head} of no shape that has a name here: {self.doubt}"
+        article = "an" if self.kind[0] in "aeiou" else "a"
+        text = f"{head} {article} {self.kind}: {SENTENCES[self.kind]}"
+        if self.knot is not None and self.knot.verdict == "knotted":
+            text += f" as the {self.knot.name or 'knots'} with Alexander polynomial {list(self.knot.polynomial)}"
+        elif self.knot is not None:
+            text += {"unknotted": ", not knotted", "undecided": "; whether it is knotted is undecided"}[
+                self.knot.verdict
+            ]
+        return text + (f" ({self.doubt})" if self.doubt else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "piece": self.piece,
+            "kind": self.kind,
+            "confidence": self.confidence,
+            "mass": self.mass,
+            "sentence": self.sentence,
+            "votes": self.votes,
+            "loops": list(self.loops),
+            "knot": None if self.knot is None else {k: v for k, v in self.knot.to_dict().items() if k != "curve"},
+        }
+
+    def __repr__(self) -> str:
+        others = [f"{count} {word}" for word, count in self.votes.items() if word != self.kind and self.kind != "knot"]
+        doubt = f"; other draws: {', '.join(others)}" if others and len(self.votes) > 1 else ""
+        return f"{self.sentence}. Confidence {self.confidence:.2f}{doubt}"
+
+
+@dataclass(frozen=True, repr=False)
+class Description:
+    """What a structure block looks like.
+
+    Attributes:
+        pieces: named, heaviest first.
+        links: pairs of loops of different pieces that wind round one another.
+        undecided: pairs of which the draws disagree.
+        found: the loops.
+    """
+
+    pieces: tuple[Named, ...]
+    links: tuple[Linking, ...]
+    undecided: tuple[Linking, ...]
+    found: Loops
+
+    @property
+    def kind(self) -> str:
+        """One word for all: "link" where loops are linked, a piece's own where there is one, else a count such as "3 blob"."""
+        if self.links:
+            return "link"
+        words = Counter(named.kind for named in self.pieces)
+        if len(self.pieces) == 1:
+            return self.pieces[0].kind
+        return ", ".join(f"{count} {word}" for word, count in words.most_common())
+
+    @property
+    def confidence(self) -> float:
+        """The least of the pieces' and links'."""
+        links = [float(np.mean(np.abs(link.numbers) == abs(link.number))) for link in self.links]
+        return min([named.confidence for named in self.pieces] + links)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "kind": self.kind,
+            "confidence": self.confidence,
+            "pieces": [named.to_dict() for named in self.pieces],
+            "links": [link.to_dict() for link in self.links],
+            "undecided": [link.to_dict() for link in self.undecided],
+        }
+
+    def __repr__(self) -> str:
+        many = f"{len(self.pieces)} piece{'s' * (len(self.pieces) > 1)}"
+        lines = [f"{self.kind} ({many}), confidence {self.confidence:.2f}"]
+        lines += [f"  {named!r}" for named in self.pieces]
+        lines += [f"  {link!r}" for link in (*self.links, *self.undecided)]
+        return "\n".join(lines + [f"  note: {note}" for note in self.found.notes])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The rows by piece, with the closed curves that were fitted to their loops."""
+        from analysis.topology.plots import plot_description
+
+        return plot_description(self, ax)
+
+
+def describe(found: Loops) -> Description:
+    """Name every piece; where a piece is one loop in three dimensions say whether it is knotted, and what it is linked with."""
+    pieces = tuple(_named(found, piece) for piece in range(len(found.survey.readings)))
+    single = [named.loops[0] for named in pieces if named.kind in ("circle", "knot") and found.survey.dims == 3]
+    closed = [number for number in single if any(curve is not None for curve in found.curves(number))]
+    pairs = [found.linking(one, other) for one, other in combinations(closed, 2)]
+    links = tuple(pair for pair in pairs if pair.is_decided and pair.number)
+    return Description(pieces, links, tuple(pair for pair in pairs if not pair.is_decided), found)
+
+
+def _named(found: Loops, piece: int) -> Named:
+    kind, confidence, doubt = found.survey.kind(piece)
+    numbers = tuple(loop.number for loop in found.loops if loop.piece == piece)
+    named = Named(
+        piece=piece,
+        kind=kind,
+        confidence=confidence,
+        mass=float((found.survey.labels == piece).mean()),
+        doubt=doubt,
+        votes=dict(Counter(word for word, _ in found.survey.kinds(piece))),
+        loops=numbers,
+    )
+    if kind != "circle" or found.survey.dims != 3 or all(curve is None for curve in found.curves(numbers[0])):
+        return named
+    verdict = found.knot(numbers[0])
+    if verdict.verdict == "undecided":
+        return replace(named, knot=verdict)
+    word = "knot" if verdict.verdict == "knotted" else kind
+    return replace(named, kind=word, knot=verdict, confidence=min(confidence, verdict.agreeing))
