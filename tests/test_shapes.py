@@ -171,7 +171,7 @@ def test_a_long_gaussian_is_thin_nowhere():
 
 def test_spurs_are_not_frequented():
     ring = shapes.circle(1000, np.random.default_rng(0))
-    spur = np.stack([1 + np.linspace(0.3, 0.9, 6), np.zeros(6)], axis=1)
+    spur = np.stack([1 + np.linspace(0.6, 1.2, 6), np.zeros(6)], axis=1)
     kept = is_frequented(np.concatenate([ring, spur]), 1)
     assert kept[:1000].mean() > 0.99 and not kept[1000:].any()
 

@@ -18,7 +18,7 @@ def shape_sections(analyzer: Analyzer) -> list[Section]:
 
     described, found = analyzer.describe(), analyzer.loops()
     shape = Section(
-        "Shape", repr(described), ((png(described.plot()), f"the pieces: {repr(described).splitlines()[0]}"),)
+        "Shape", repr(described), pictures=((png(described.plot()), f"the pieces: {repr(described).splitlines()[0]}"),)
     )
     if isinstance(found, Nothing) or isinstance(described, Nothing):
         return [shape]
@@ -32,4 +32,4 @@ def shape_sections(analyzer: Analyzer) -> list[Section]:
         for named in described.pieces
         if named.knot is not None
     ][:MOST_LOOPS]
-    return [shape, Section("Loops", repr(found), tuple(pictures))]
+    return [shape, Section("Loops", repr(found), pictures=tuple(pictures))]
