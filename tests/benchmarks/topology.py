@@ -94,8 +94,11 @@ def one_run(folder: str) -> dict:
 
 def suite(given: argparse.Namespace) -> None:
     folders = [str(p) for p in sorted(Path(given.folder).iterdir()) if (p / "row.json").is_file()]
+    parts = [(path, *Path(path).name.rsplit("-", 2)) for path in folders]
     folders = [
-        f for f in folders if Path(f).name.rsplit("-", 2)[0] in EXPECTED and int(f.split("-")[-2]) in given.noise_dims
+        path
+        for path, name, noise_dims, seed in parts
+        if name in EXPECTED and int(noise_dims) in given.noise_dims and int(seed) in given.seeds
     ]
     rows = []
     with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
