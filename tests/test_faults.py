@@ -278,7 +278,7 @@ def unknot(*argv):
     """The command line in this process, without its figures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.figures.save_figures", lambda *a: None)
-        patch.setattr("training.commands.fit._classes", lambda *a: [])
+        patch.setattr("training.commands._fits._classes", lambda *a: [])
         return cli.main([*argv])
 
 

@@ -23,6 +23,7 @@ from training.panels import (
     dash_of,
     legend_beside,
     log_lambda,
+    save_panel,
     strip_below,
 )
 
@@ -201,9 +202,7 @@ def save_figures(
     files = []
     for name, ax in drawn.items():
         files.append(folder / f"{name}.png")
-        figure = ax.get_figure(root=True)
-        assert figure is not None
-        figure.savefig(files[-1], dpi=130)
+        save_panel(ax, files[-1])
     return files
 
 

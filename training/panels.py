@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -74,3 +75,10 @@ def corner(ax: Axes, text: str) -> None:
     """``text`` in the lower right corner of the figure's part that ``ax`` owns, under its x label."""
     style: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 7, "color": "#555555"}
     ax.annotate(text, (1, 0), (0, -34), "axes fraction", textcoords="offset points", **style)
+
+
+def save_panel(ax: Axes, file: Path) -> None:
+    """Write the figure that ``ax`` is on as PNG."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.savefig(file, dpi=130)

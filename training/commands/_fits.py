@@ -1,0 +1,121 @@
+"""What the verbs that train share: one run into its folder, and several that differ in a few flags."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.options import FitOptions
+
+_MOST_ROWS = 20_000
+
+
+def set_up(options: "FitOptions") -> None:
+    """Logging, memory and threads as the options say, and a null that can be found out about."""
+    import torch
+
+    from training.memory import keep_freed_memory
+    from training.nulls import check
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("training").setLevel(logging.INFO)
+    keep_freed_memory()
+    if options.threads > 0:
+        torch.set_num_threads(options.threads)
+    check(options.null_worth)
+
+
+def each_run(out: Path, argv: list[str], varied: Mapping[str, list[str]]) -> Iterator[tuple[Path, float | None]]:
+    """Run ``argv`` with more flags into OUT/NAME for every NAME of ``varied``; give each folder and its seconds.
+
+    Those that are finished there already are not run again (their seconds are None), unfinished ones go on.
+
+    Raises:
+        ValueError: one is finished with other settings.
+    """
+    from training.options import fit_options
+
+    for name, flags in varied.items():
+        run, begun = out / name, time.monotonic()
+        own = [*argv, "--seeds=1", *flags]
+        options = fit_options([*own, f"--out={run}"])
+        if (run / "result.json").is_file():
+            if (run / "config.yaml").read_text(encoding="utf8") != options.text:
+                raise ValueError(f"{run} is finished, with other settings (see its config.yaml); name another --out")
+            yield run, None
+            continue
+        if (run / "checkpoints" / "last.ckpt").is_file():
+            options = fit_options([*own, f"--resume={run}"])
+        one_run(options)
+        yield run, time.monotonic() - begun
+
+
+def one_run(options: "FitOptions") -> None:
+    """Fit once, write the run folder and say what was found."""
+    from flows.writing import write_whole
+    from training.checkpoints import Checkpoint
+    from training.console import Console
+    from training.data import read_data
+    from training.fitting import prepare, run
+    from training.run_folder import RunFolder
+    from training.stopping import signals_raise
+
+    folder = RunFolder.open(options.resume) if options.resume else RunFolder.create(options.out, options.name)
+    with signals_raise(), folder.discarded_on_error():
+        for change in options.changes:
+            print(f"changed on resuming: {change}")
+        activations = read_data(options.data, options.seed)
+        print(f"data: {activations.name}, {len(activations.x)} rows x {activations.x.shape[1]} columns", flush=True)
+        prepared = prepare(activations, options.model, options.path, options.seed)
+        write_whole({folder.config: options.text.encode()})
+        console = Console(prepared.offset, sys.stdout)
+        result = run(
+            prepared,
+            options.model,
+            options.path,
+            options.seed,
+            options.null_worth,
+            callbacks=[console, Checkpoint(folder.checkpoint)],
+            resume=folder.checkpoint if options.resume else None,
+            accelerator=options.accelerator,
+        )
+        lines = [result.verdict(), *(f"note: {note}" for note in result.notes), *_classes(result, activations)]
+        folder.write(result, activations, console.history, options.seed, lines)
+    print("\n".join([f"run: {folder.path}", *lines]), flush=True)
+
+
+def _classes(result, activations) -> list[str]:  # type: ignore[no-untyped-def]
+    """Where rows have labels: how well the block's pieces tell the classes, beside k-means on the raw activations.
+
+    Of more than 20 000 rows that many are looked at, evenly spread.
+    """
+    if activations.labels is None:
+        return []
+    import torch
+    from sklearn.cluster import KMeans
+
+    from analysis.clusters import agreement, find_pieces
+
+    rows = torch.arange(len(activations))[:: -(-len(activations) // _MOST_ROWS)]
+    x, labels = activations.x[rows], activations.labels[rows].numpy()
+    raw, block = x.numpy(), result.flow.encode(x).numpy()
+    pieces = find_pieces(block)
+    classes = len(set(labels.tolist()))
+
+    def by_k_means(points):  # type: ignore[no-untyped-def]
+        return KMeans(classes, n_init=4, random_state=0).fit_predict(points)
+
+    lines = [
+        f"classes: the block's {pieces.count} pieces agree with the {classes} labels at adjusted Rand index "
+        f"{agreement(pieces.labels_, labels):.2f}, pieces of the raw activations at "
+        f"{agreement(find_pieces(raw).labels_, labels):.2f};"
+    ]
+    if result.structure_dim:
+        lines.append(
+            f"         told how many there are, {classes}-means in the block {agreement(by_k_means(block), labels):.2f}, "
+            f"on the raw activations {agreement(by_k_means(raw), labels):.2f}."
+        )
+    return lines
