@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _HOMES = {
+    "Aligner": "alignment.aligner",
     "Analyzer": "analyzer",
     "SavedRun": "run",
     "certify": "certificate",

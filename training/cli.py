@@ -11,6 +11,7 @@ VERBS = {
     "analyze": "say what structure a finished run found: level sets, pieces, holes, how sure",
     "report": "write the same with pictures as one offline HTML file",
     "compare": "two finished runs side by side",
+    "align": "find the map between the structure of two runs without pairs, and say whether it is unique",
     "doctor": "print versions, devices and which folders were imported",
 }
 

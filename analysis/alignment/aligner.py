@@ -1,0 +1,302 @@
+"""Aligner: the map between the structure blocks of two models, without pairs, and whether it is the only one."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+
+from analysis.alignment.agreement import Agreement, agreement
+from analysis.alignment.clouds import Cloud
+from analysis.alignment.correction import Correction, Fit, affine, correct
+from analysis.alignment.evidence import Evidence, evidence
+from analysis.alignment.judge import Judge
+from analysis.alignment.matching import PLAN_ROWS, Match, matched, transport_plan
+from analysis.alignment.nulls import p_value
+from analysis.alignment.rigid import Floats, Rigid
+from analysis.alignment.scores import quality
+from analysis.alignment.search import Optimum, optima
+from analysis.alignment.sides import Side
+from analysis.alignment.symmetry import Symmetry
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEWEST = 40
+ROWS = 600
+TOLERANCE = 15.0
+NULL_DRAWS = 39
+SIGNIFICANT = 0.05
+
+Both = tuple[ArrayLike, ArrayLike]
+
+
+class Aligner:
+    """Finds the rigid map between two structure blocks from their shapes alone, and every other map that does as well.
+
+    Unique means unique among rigid maps, at the kappa of the two flows and at the resolution of ``rows`` rows and ``tolerance``
+    degrees. No density fixes a circle's phase: pairs, labels or a function known on both sides can.
+
+    Args:
+        tolerance: degrees within which two maps count as one.
+        rows: rows a side that the search looks at, drawn at random; more tell more maps apart and take longer (their square).
+        correction: a step after the rigid map that must win on held-out rows: "affine", or a callable from rows (n, k) and
+            where they should go (n, k) to an object b with b(s) and b.inverse(s), such as a small flow.
+        null_draws: mismatched structures behind ``p_value_``; 19 reach .05.
+        seed: draws everything.
+
+    Attributes:
+        map_: the best rigid map, a's block to b's.
+        alternatives_: every distinct near-optimal map, the best first; of a continuous family one of each component.
+        symmetry_: the group, in the frame of the smaller block (a's if they are equal), under which the map, model a and
+            model b all stay as they are: the answer is the coset of g @ map_.matrix, g in the group.
+        own_symmetries_: each model's own group, found without the other; of the smaller block alone where sizes differ.
+        is_unique_: one near-optimal map, and no symmetry anywhere.
+        matches_: pieces of a and their partners; ``unmatched_`` the numbers of those without, of a and of b.
+        plan_: sparse transport plan between ``plan_rows_``.
+        score_: quality in [0, 1] without pairs; see :func:`~analysis.alignment.scores.quality`.
+        p_value_: share of mismatched structures that fit as well; computed when it is first asked for.
+        differs_: whether even the best map costs more than chance, so that the models differ.
+        correction_: what the non-rigid step did, or None.
+
+    Example:
+        >>> import numpy as np
+        >>> from analysis import Aligner
+        >>> two = np.repeat([[-1.0, 0.0], [1.0, 0.5]], 60, axis=0)
+        >>> a = two + 0.1 * np.random.default_rng(0).normal(size=two.shape)
+        >>> b = two + 0.1 * np.random.default_rng(1).normal(size=two.shape)
+        >>> Aligner().fit(a, b @ [[0, 1], [1, 0]]).symmetry_.name
+        'D2'
+    """
+
+    def __init__(
+        self,
+        tolerance: float = TOLERANCE,
+        rows: int = ROWS,
+        correction: str | Fit | None = None,
+        null_draws: int = NULL_DRAWS,
+        seed: int = 0,
+    ) -> None:
+        if not 0 < tolerance < 90:
+            raise ValueError(
+                f"tolerance must lie between 0 and 90 degrees, got {tolerance}; the default is {TOLERANCE:g}"
+            )
+        if rows < FEWEST:
+            raise ValueError(f"rows must be at least {FEWEST}, got {rows}; the default is {ROWS}")
+        if null_draws < 19:
+            raise ValueError(
+                f"null_draws must be at least 19 to reach .05, got {null_draws}; the default is {NULL_DRAWS}"
+            )
+        if not (correction is None or correction == "affine" or callable(correction)):
+            raise ValueError(f"correction must be None, 'affine' or a callable, got {correction!r}")
+        self.tolerance, self.rows, self.correction = tolerance, rows, correction
+        self.null_draws, self.seed = null_draws, seed
+
+    def fit(
+        self,
+        a: object,
+        b: object,
+        pairs: ArrayLike | None = None,
+        *,
+        labels: Both | None = None,
+        values: Both | None = None,
+        only: Both | None = None,
+    ) -> Aligner:
+        """Find the map from a to b.
+
+        Args:
+            a, b: two :class:`~analysis.Analyzer`, or two arrays (n_a, k_a), (n_b, k_b) of structure coordinates.
+            pairs: (p, 2) row numbers of a and b that belong together; optional evidence, like the next two.
+            labels: a class per row of a and of b; classes go with their namesakes.
+            values: (n_a, q) and (n_b, q), a function of the rows known on both sides, such as logits or a density ratio.
+            only: row numbers or masks of a and of b: align one loop or piece alone.
+
+        Raises:
+            ValueError: k = 0, fewer than 40 rows, NaN or inf, or evidence that does not fit the rows.
+        """
+        chosen = (None, None) if only is None else only
+        self.a_, self.b_ = Side.of(a, "a", chosen[0], self.seed), Side.of(b, "b", chosen[1], self.seed)
+        for side in (self.a_, self.b_):
+            if len(side.s) < FEWEST:
+                raise ValueError(
+                    f"{side.name} has {len(side.s)} rows, alignment needs at least {FEWEST}; pass more rows"
+                )
+        known = evidence(self.a_.s, self.b_.s, *(self._within(pairs, labels, values, only)))
+        self.evidence_ = known.kinds
+        self._clouds = Cloud(self.a_.s, known.a), Cloud(self.b_.s, known.b)
+        self.__dict__.pop("p_value_", None)
+        self._search(known)
+        self._describe()
+        return self
+
+    def _within(self, pairs: Any, labels: Any, values: Any, only: Any) -> tuple[Any, Any, Any]:
+        """Evidence of the chosen rows alone."""
+        if only is None:
+            return pairs, labels, values
+        if pairs is not None:
+            raise ValueError("pairs number all rows; with only=, align the chosen rows' arrays instead")
+        sides = self.a_, self.b_
+        labels, values = (
+            None if both is None else tuple(np.asarray(v)[side.rows] for v, side in zip(both, sides, strict=True))
+            for both in (labels, values)
+        )
+        return None, labels, values
+
+    def _search(self, known: Evidence) -> None:
+        generator = np.random.default_rng([self.seed, 0])
+        rows = [np.sort(generator.permutation(len(c))[: self.rows]) for c in self._clouds]
+        small = [cloud.take(r) for cloud, r in zip(self._clouds, rows, strict=True)]
+        pieces = [side.pieces[r] for side, r in zip((self.a_, self.b_), rows, strict=True)]
+        anchor = known.anchor
+        # the search goes from the smaller block to the larger
+        self._swapped = self.a_.s.shape[1] > self.b_.s.shape[1]
+        if self._swapped:
+            small, pieces = small[::-1], pieces[::-1]
+            anchor = None if anchor is None else anchor.T
+        self._judge = Judge(small[0], small[1], self.seed)
+        found = optima(self._judge, (pieces[0], pieces[1]), self.tolerance, anchor, seed=self.seed)
+        self._agreement: Agreement = agreement(self._judge, found, self.tolerance, self.seed)
+
+    def _describe(self) -> None:
+        best = self._agreement.optima[0]
+        self.map_ = self._oriented(best.map)
+        self.alternatives_ = [self._oriented(o.map) for o in self._agreement.optima]
+        self.symmetry_: Symmetry = self._agreement.shared
+        self.own_symmetries_ = self._agreement.own
+        self.differs_ = self._judge.differs
+        self.is_unique_ = len(self.alternatives_) == 1 and all(
+            group.is_trivial for group in (self.symmetry_, *self.own_symmetries_)
+        )
+        spreads = [cloud.centred().var(0) for cloud in self._judge.clouds]
+        self.score_ = quality(best.cost.transport, self._judge.usual, spreads[0], spreads[1])
+        generator = np.random.default_rng([self.seed, 8])
+        self.plan_rows_ = tuple(np.sort(generator.permutation(len(c))[:PLAN_ROWS]) for c in self._clouds)
+        some = [cloud.take(rows) for cloud, rows in zip(self._clouds, self.plan_rows_, strict=True)]
+        self.plan_: csr_array = transport_plan(some[0], some[1], self.map_)
+        pieces = [side.pieces[rows] for side, rows in zip((self.a_, self.b_), self.plan_rows_, strict=True)]
+        self.matches_: list[Match]
+        self.matches_, *lonely = matched(self.plan_, pieces[0], pieces[1])
+        self.unmatched_ = {"a": lonely[0], "b": lonely[1]}
+        self.correction_: Correction | None = None
+        if self.correction is not None:
+            fit: Fit = affine if isinstance(self.correction, str) else self.correction
+            self.correction_ = correct(*self._clouds, self.map_, fit, self.seed)
+
+    def _oriented(self, map: Rigid) -> Rigid:
+        return Rigid(map.matrix.T, -map.shift @ map.matrix.T) if self._swapped else map
+
+    @cached_property
+    def p_value_(self) -> float:
+        a, b = self._clouds
+        return p_value(a, b, self.null_draws, self.tolerance, self.seed)
+
+    @property
+    def is_aligned_(self) -> bool:
+        """Whether the structures fit better than mismatched ones at the 5 % level."""
+        return self.p_value_ <= SIGNIFICANT
+
+    def transform_structure(self, s: ArrayLike, alternative: int = 0) -> Floats:
+        """Map structure rows of a (n, k_a) to b's block (n, k_b), by the best map or another of the alternatives."""
+        map = self._alternative(alternative)
+        mapped = map(self.a_.checked(s))
+        bend = self._bend(alternative)
+        return mapped if bend is None else np.asarray(bend(mapped))
+
+    def inverse_transform_structure(self, s: ArrayLike, alternative: int = 0) -> Floats:
+        """Map structure rows of b (n, k_b) to a's block (n, k_a)."""
+        map = self._alternative(alternative)
+        rows, bend = self.b_.checked(s), self._bend(alternative)
+        return map.inverse(rows if bend is None else np.asarray(bend.inverse(rows)))
+
+    def transform(self, x: Any, alternative: int = 0, noise: str = "zero") -> Any:
+        """Map activations of a (n, D_a) to b's activation space (n, D_b): encode, map, decode.
+
+        Args:
+            x: rows of a; structure coordinates themselves where plain arrays were aligned.
+            alternative: which of ``alternatives_``.
+            noise: of b, "zero" or "draw".
+        """
+        self._fitted()
+        return self.b_.decode(self.transform_structure(self.a_.encode(x), alternative), noise, self.seed)
+
+    def inverse_transform(self, x: Any, alternative: int = 0, noise: str = "zero") -> Any:
+        """Map activations of b (n, D_b) to a's activation space (n, D_a)."""
+        self._fitted()
+        return self.a_.decode(self.inverse_transform_structure(self.b_.encode(x), alternative), noise, self.seed)
+
+    def _alternative(self, number: int) -> Rigid:
+        self._fitted()
+        if not 0 <= number < len(self.alternatives_):
+            raise ValueError(f"no alternative {number}; there are {len(self.alternatives_)}, numbered from 0, the best")
+        return self.alternatives_[number]
+
+    def _bend(self, alternative: int) -> Any:
+        return self.correction_.bend if self.correction_ is not None and alternative == 0 else None
+
+    def _fitted(self) -> None:
+        if not hasattr(self, "map_"):
+            raise ValueError("this Aligner is not fitted; call fit(a, b) first")
+
+    def verdict(self) -> str:
+        """The answer in plain lines."""
+        from analysis.alignment.words import verdict
+
+        self._fitted()
+        return verdict(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data without the plan."""
+        self._fitted()
+        costs: list[Optimum] = self._agreement.optima
+        return {
+            "matrix": self.map_.matrix.tolist(),
+            "shift": self.map_.shift.tolist(),
+            "alternatives": [
+                {
+                    "matrix": m.matrix.tolist(),
+                    "shift": m.shift.tolist(),
+                    "transport": o.cost.transport,
+                    "gap": o.cost.gap,
+                }
+                for m, o in zip(self.alternatives_, costs, strict=True)
+            ],
+            "symmetry": self.symmetry_.to_dict(),
+            "own_symmetries": [group.to_dict() for group in self.own_symmetries_],
+            "is_unique": self.is_unique_,
+            "matches": [match.to_dict() for match in self.matches_],
+            "unmatched": self.unmatched_,
+            "score": self.score_,
+            "p_value": self.p_value_,
+            "differs": self.differs_,
+            "evidence": list(self.evidence_),
+            "correction": None if self.correction_ is None else self.correction_.to_dict(),
+            "rows": self.rows,
+            "tolerance_degrees": self.tolerance,
+            "seed": self.seed,
+        }
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "map_"):
+            return f"Aligner(tolerance={self.tolerance:g}, rows={self.rows}, seed={self.seed}), not fitted"
+        return (
+            f"Aligner: {self.map_.matrix.shape[0]} -> {self.map_.matrix.shape[1]} dims, symmetry {self.symmetry_.name}, "
+            f"{'unique' if self.is_unique_ else 'not unique'}, score {self.score_:.2f}"
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Both blocks over one another in matched colours, after the best map."""
+        from analysis.alignment.plots import overlay
+
+        self._fitted()
+        return overlay(self, ax=ax)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one offline HTML file that shows all of it; returns its path."""
+        from analysis.alignment.report import write_report
+
+        self._fitted()
+        return write_report(self, path)

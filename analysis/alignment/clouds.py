@@ -1,0 +1,50 @@
+"""Rows of one model with what else is known of them, and the transport between two such clouds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from analysis.alignment.rigid import Floats, Rigid
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Rows of one model.
+
+    Attributes:
+        s: (n, k) structure block.
+        shared: (n, q) values that mean the same in both models and that no map changes; q = 0 where there are none.
+    """
+
+    s: Floats
+    shared: Floats
+
+    def __len__(self) -> int:
+        return len(self.s)
+
+    def take(self, rows: Rows) -> Cloud:
+        """Some of the rows."""
+        return Cloud(self.s[rows], self.shared[rows])
+
+    def moved(self, map: Rigid | None = None) -> Floats:
+        """(n, k + q): the block moved, the shared values as they are."""
+        return np.hstack([self.s if map is None else map(self.s), self.shared])
+
+    def centred(self, map: Rigid | None = None) -> Floats:
+        """The same without the block's mean."""
+        s = self.s - self.s.mean(0)
+        return np.hstack([s if map is None else s @ map.matrix, self.shared])
+
+
+def assign(a: Floats, b: Floats) -> tuple[Rows, float]:
+    """Optimal transport between as many rows on either side: the partner in b (n,) of every row of a, and the mean cost."""
+    squared = cdist(a, b, "sqeuclidean")
+    rows, partners = linear_sum_assignment(squared)
+    return partners, float(squared[rows, partners].mean())

@@ -1,0 +1,68 @@
+"""Is it an alignment at all? The best cost against that of structures bent out of shape."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.alignment.clouds import Cloud
+from analysis.alignment.judge import Judge
+from analysis.alignment.refine import polished
+from analysis.alignment.rigid import Floats, random_map
+from analysis.alignment.search import coarse, sample
+from analysis.alignment.starts import signs_and_orders
+
+ROWS = 150
+RANDOM = 8
+TRIED = 3
+STRENGTH = 1.0  # height of a bend, in units of the block's spread per dimension
+
+
+def p_value(a: Cloud, b: Cloud, draws: int, tolerance: float, seed: int) -> float:
+    """Share of mismatched structures that fit at least as well, the real one counted: (1 + hits) / (1 + draws).
+
+    A mismatched structure is one of the two clouds, bent by a random smooth map and brought back to its own covariance: it has
+    the pieces, masses and moments of a real one, but not its shape. Each is searched for its best map in the same quick
+    way as the real pair is.
+
+    Args:
+        a, b: the clouds.
+        draws: mismatched structures; 19 reach .05.
+        tolerance: degrees.
+        seed: draws bends, rows and starts.
+    """
+    generator = np.random.default_rng([seed, 6])
+    real = _best(a, b, tolerance, generator)
+    hits = 0
+    for i in range(draws):
+        bent = (Cloud(_bent(a.s, generator), a.shared), b) if i % 2 else (a, Cloud(_bent(b.s, generator), b.shared))
+        hits += _best(*bent, tolerance, generator) <= real
+    return (1 + hits) / (1 + draws)
+
+
+def _best(a: Cloud, b: Cloud, tolerance: float, generator: np.random.Generator) -> float:
+    """Least badness that a quick search finds."""
+    a, b = sample(a, ROWS, generator), sample(b, ROWS, generator)
+    judge = Judge(a, b, seed=int(generator.integers(2**31)))
+    shape = a.s.shape[1], b.s.shape[1]
+    begin = [*signs_and_orders(a.s, b.s), *(random_map(*shape, generator) for _ in range(RANDOM))]
+    ends = coarse(a, b, begin, tolerance, generator)[:TRIED]
+    return min(judge.badness(judge.between(polished(a, b, end))) for end in ends)
+
+
+def _bent(s: Floats, generator: np.random.Generator) -> Floats:
+    """s plus even bumps along random directions, its mean and covariance restored."""
+    k = s.shape[1]
+    white, root, mean = _whitened(s)
+    directions = np.vstack([random_map(k, k, generator) for _ in range(2)])
+    places = generator.normal(size=len(directions))
+    pushes = np.vstack([random_map(k, k, generator) for _ in range(2)])
+    bent = white + STRENGTH * np.tanh(white @ directions.T + places) ** 2 @ pushes
+    return _whitened(bent)[0] @ root + mean
+
+
+def _whitened(s: Floats) -> tuple[Floats, Floats, Floats]:
+    """White rows, the symmetric root that undoes it, and the mean."""
+    centred = s - s.mean(0)
+    values, axes = np.linalg.eigh(centred.T @ centred / len(s))
+    sizes = np.sqrt(np.maximum(values, 1e-12))
+    return centred @ (axes / sizes) @ axes.T, (axes * sizes) @ axes.T, s.mean(0)

@@ -1,0 +1,100 @@
+"""The answer of an aligner in words: what goes where, what stays ambiguous, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from analysis.alignment.aligner import Aligner
+    from analysis.alignment.symmetry import Symmetry
+
+
+def verdict(aligner: Aligner) -> str:
+    """All of it, line by line."""
+    return "\n".join([headline(aligner), "", *matches(aligner), "", *ambiguity(aligner), "", *doubts(aligner)])
+
+
+def headline(aligner: Aligner) -> str:
+    """Aligned or not, and how sure."""
+    sizes = f"{aligner.a_.s.shape[1]} -> {aligner.b_.s.shape[1]} structure dimensions"
+    figures = f"score {aligner.score_:.2f}, p = {aligner.p_value_:.3f} against bent structures"
+    if not aligner.is_aligned_:
+        return f"no alignment: {sizes}; the best map fits no better than mismatched structures do ({figures})"
+    if aligner.is_unique_:
+        return f"aligned, and the map is unique among rigid maps at this resolution: {sizes} ({figures})"
+    return f"aligned up to {aligner.symmetry_.name}: {sizes} ({figures})"
+
+
+def matches(aligner: Aligner) -> list[str]:
+    """Pieces and their partners."""
+    lines = [
+        f"piece {m.a} of a ({m.mass_a:.1%}) goes with piece {m.b} of b ({m.mass_b:.1%}), overlap {m.score:.2f}"
+        for m in aligner.matches_
+    ]
+    for side, pieces in aligner.unmatched_.items():
+        if pieces:
+            lines.append(f"without a partner in {side}: piece {', '.join(map(str, pieces))}")
+    return lines
+
+
+def ambiguity(aligner: Aligner) -> list[str]:
+    """What stays open."""
+    group, count = aligner.symmetry_, len(aligner.alternatives_)
+    if aligner.is_unique_:
+        return ["nothing stays ambiguous: one near-optimal map, and neither model has a symmetry."]
+    lines = [_of_group(group)]
+    if count > 1:
+        kind = "one of each component of a continuous family" if group.continuous else "all of them"
+        lines.append(f"{count} distinct near-optimal maps ({kind}): {', '.join(_kinds(aligner))}")
+    names = [own.name for own in aligner.own_symmetries_]
+    if len({group.name, *names}) > 1:
+        lines.append(
+            f"the symmetries do not agree: {', '.join(f'{own} in {side}' for own, side in zip(names, 'ab', strict=False))}, "
+            f"{group.name} in both and between them; the resolution is too coarse, or the models differ"
+        )
+    if not group.is_trivial or count > 1:
+        lines.append("pairs, labels or a function known on both sides (pairs=, labels=, values=) would narrow it down")
+    return lines
+
+
+def doubts(aligner: Aligner) -> list[str]:
+    """What the answer rests on."""
+    lines = [
+        f"all of this is said of rigid maps, at the kappa of the two fits, of {min(len(aligner.a_.s), aligner.rows)} and "
+        f"{min(len(aligner.b_.s), aligner.rows)} rows, and to {aligner.tolerance:g} degrees (seed {aligner.seed})"
+    ]
+    if aligner.evidence_:
+        lines.append(f"evidence used: {', '.join(aligner.evidence_)}")
+    if aligner.differs_:
+        lines.append(
+            "even the best map costs more than chance: the two structures differ, and maps that differ by less than they do "
+            "count as one answer"
+        )
+    if aligner.correction_ is not None:
+        lines.append(f"after the rigid map: {aligner.correction_!r}")
+    return lines
+
+
+def _of_group(group: Symmetry) -> str:
+    if group.continuous:
+        turns = f"{group.continuous} direction{'s' * (group.continuous > 1)} in which it may turn freely"
+        return f"the structure looks the same under {group.name}: {turns}, {len(group.elements)} components"
+    if group.is_trivial:
+        return "no symmetry shows in both models and between them"
+    return f"the structure looks the same under {group.name}, {group.order} maps: shape alone cannot choose among them"
+
+
+def _kinds(aligner: Aligner) -> list[str]:
+    """How each alternative relates to the best map."""
+    best = aligner.alternatives_[0].matrix
+    out = []
+    for other in aligner.alternatives_[1:]:
+        step = other.matrix @ best.T if len(best) <= best.shape[1] else best.T @ other.matrix
+        angles = np.abs(np.degrees(np.angle(np.linalg.eigvals(step))))
+        mirrored = "a mirror image" if np.linalg.det(step) < 0 else ""
+        turn = angles[angles < 179.9].max(initial=0.0) if mirrored else angles.max()
+        turned = f"turned by {turn:.0f} degrees" if turn > 1 else ""
+        out.append(" ".join(filter(None, (mirrored, turned))) or "the same, shifted")
+    return ["the best", *out]

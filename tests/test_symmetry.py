@@ -1,0 +1,160 @@
+"""Symmetry groups: names, distances, free directions; and the pieces that the search is made of."""
+
+import numpy as np
+import pytest
+
+from analysis.alignment.clouds import Cloud
+from analysis.alignment.judge import Judge
+from analysis.alignment.matching import matched
+from analysis.alignment.refine import polished, transported
+from analysis.alignment.rigid import Rigid, angle, distinct, polar, random_map, skew_basis, turn
+from analysis.alignment.starts import matched_pieces, signs_and_orders
+from analysis.alignment.symmetry import Modulo, Symmetry, directions_of, loose
+
+
+def rotation(degrees):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, s], [-s, c]])
+
+
+MIRROR = np.diag([1.0, -1.0])
+SPIN = skew_basis(2) / np.linalg.norm(skew_basis(2)[0], 2)
+
+
+def cyclic(n):
+    return [rotation(360 * i / n) for i in range(n)]
+
+
+def plane_spins():
+    """The two commuting turns of a product of circles."""
+    out = np.zeros((2, 4, 4))
+    out[0, :2, :2] = out[1, 2:, 2:] = SPIN[0]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("elements", "directions", "name", "order"),
+    [
+        (cyclic(1), None, "trivial", 1),
+        (cyclic(2), None, "Z2", 2),
+        ([np.eye(2), MIRROR], None, "Z2", 2),
+        (cyclic(4), None, "Z4", 4),
+        ([*cyclic(2), *(g @ MIRROR for g in cyclic(2))], None, "D2", 4),
+        ([*cyclic(3), *(g @ MIRROR for g in cyclic(3))], None, "D3", 6),
+        ([*cyclic(6), *(g @ MIRROR for g in cyclic(6))], None, "D6", 12),
+        (cyclic(1), SPIN, "SO(2)", None),
+        ([np.eye(2), MIRROR], SPIN, "O(2)", None),
+        ([np.eye(4)], plane_spins(), "T2", None),
+        ([np.eye(3)], skew_basis(3) * np.sqrt(2), "SO(3)", None),
+        ([np.eye(3), -np.eye(3)], skew_basis(3) * np.sqrt(2), "O(3)", None),
+    ],
+)
+def test_names(elements, directions, name, order):
+    k = len(elements[0])
+    group = Symmetry(tuple(elements), np.zeros((0, k, k)) if directions is None else directions, 15.0)
+    assert group.name == name and group.order == order and group.is_trivial == (name == "trivial")
+    assert name in repr(group) and group.to_dict()["components"] == len(elements)
+    assert all(np.allclose(g @ g.T, np.eye(k)) for g in [*group.generators, *group.sample(5)])
+
+
+def test_distance_is_the_error_up_to_the_group():
+    circle = Symmetry((np.eye(2), MIRROR), SPIN, 15.0)
+    assert circle.distance(rotation(77.3) @ MIRROR) < 1e-3
+    square = Symmetry(tuple(cyclic(4)), np.zeros((0, 2, 2)), 15.0)
+    assert square.distance(rotation(95)) == pytest.approx(5) and square.distance(MIRROR) == pytest.approx(180)
+    torus = Symmetry((np.eye(4),), plane_spins(), 15.0)
+    inside = turn(np.einsum("r,rij->ij", [1.234, -2.5], plane_spins()), 1.0)
+    assert torus.distance(inside) < 0.5 and torus.distance(random_map(4, 4, np.random.default_rng(0))) > 30
+
+
+def test_components_are_counted_up_to_free_turns():
+    turns = [rotation(d) for d in (0, 50, 100)]
+    modulo = Modulo(SPIN, 15.0)
+    assert len(modulo.components([*turns, *(t @ MIRROR for t in turns)])) == 2
+    assert len(Modulo(np.zeros((0, 2, 2)), 15.0).components(turns)) == 3
+
+
+def test_the_loosest_direction_of_a_ring_around_an_axis_is_its_turn():
+    rng = np.random.default_rng(0)
+    t = rng.uniform(0, 2 * np.pi, 2000)
+    s = np.c_[np.cos(t), np.sin(t), 0.8 * rng.uniform(-1, 1, size=2000)]
+    s -= s.mean(0)
+    first, second = directions_of(loose(s, np.zeros((2000, 0))), 3)[:2]
+    assert np.linalg.norm(first, 2) == pytest.approx(1) and abs(first[0, 1]) == pytest.approx(1, abs=0.01)
+    along = directions_of(loose(s, s[:, :1]), 3)[0]  # the first coordinate is known: only turns around it are free
+    assert abs(along[1, 2]) == pytest.approx(1, abs=0.02) and abs(second[0, 1]) < 0.1
+
+
+def test_rigid_maps():
+    matrix = random_map(2, 4, np.random.default_rng(0))
+    there = Rigid(matrix, np.arange(4.0))
+    s = np.random.default_rng(1).normal(size=(5, 2))
+    assert np.allclose(matrix @ matrix.T, np.eye(2)) and np.allclose(there.inverse(there(s)), s)
+    assert angle(rotation(20), rotation(50)) == pytest.approx(30) and angle(np.eye(2), MIRROR) == pytest.approx(180)
+    noisy = polar(rotation(30) + 0.01)
+    assert np.allclose(noisy @ noisy.T, np.eye(2))
+    assert distinct([rotation(d) for d in (0, 10, 40)], [2.0, 1.0, 3.0], 15) == [1, 2]
+
+
+def clouds(rows=120):
+    """Two samples of an L of two bars of different lengths."""
+    rng = np.random.default_rng(0)
+    u, side = rng.uniform(0, 1, (2, rows)), rng.random((2, rows)) < 0.35
+    bars = np.where(side[..., None], np.stack([0 * u, 0.7 * u], 2), np.stack([2 * u, 0 * u], 2))
+    bars += 0.03 * rng.normal(size=bars.shape)
+    none = np.zeros((rows, 0))
+    return Cloud(bars[0], none), Cloud(bars[1], none)
+
+
+def test_refinement_recovers_the_map_and_ends_cheaper():
+    a, b = clouds()
+    b = Cloud(b.s @ rotation(25) + 2, b.shared)
+    matrix, cost = transported(a, b, np.eye(2))
+    assert angle(matrix, rotation(25)) < 10
+    map = polished(a, b, matrix)
+    assert angle(map.matrix, rotation(25)) < 4
+    judge = Judge(a, b)
+    best, worse = judge.between(map), judge.between(Rigid(rotation(180) @ map.matrix, map.shift))
+    assert judge.allows(best) and not judge.allows(worse) and judge.badness(best) < judge.badness(worse)
+    assert cost < 0.2 and not judge.differs
+    judge.forgive(worse)
+    assert judge.differs and judge.allows(worse)
+
+
+def test_a_model_against_itself_costs_what_chance_does():
+    judge = Judge(*clouds())
+    assert judge.null.shape[0] == 2 and judge.usual <= judge.most
+    rest = Rigid(np.eye(2), np.zeros(2))
+    assert judge.allows(judge.within(0, rest)) and abs(judge.within(0, rest).gap) < 1e-12
+    assert not judge.allows(judge.within(0, Rigid(MIRROR, np.zeros(2))))
+
+
+def test_starts():
+    assert len(signs_and_orders(np.zeros((9, 2)), np.zeros((9, 2)))) == 8
+    rng = np.random.default_rng(0)
+    skewed = rng.exponential(size=(400, 4)) ** [1, 2, 3, 4]
+    (start,) = signs_and_orders(skewed, -skewed[:, ::-1])
+    assert np.array_equal(start, -np.eye(4)[::-1])
+    a, _ = clouds()
+    pieces = (a.s[:, 1] > 0.3).astype(int) + 2 * (a.s[:, 0] > 1)
+    turned = Cloud(a.s @ rotation(70), a.shared)
+    found = matched_pieces(a, turned, pieces, pieces, rng)
+    assert angle(found[0], rotation(70)) < 1
+
+
+def test_many_pieces_are_matched_by_the_approximate_solver():
+    rng = np.random.default_rng(0)
+    centres, pieces = rng.normal(size=(9, 3)), np.repeat(np.arange(9), 6)
+    a = Cloud(centres[pieces] + 0.01 * rng.normal(size=(54, 3)), np.zeros((54, 0)))
+    truth = random_map(3, 3, rng)
+    found = matched_pieces(a, Cloud(a.s @ truth, a.shared), pieces, pieces, rng)
+    assert angle(found[0], truth) < 1
+
+
+def test_matches_are_read_off_the_plan():
+    from scipy.sparse import csr_array
+
+    plan = csr_array(np.diag([0.3, 0.3, 0.25, 0.15]))
+    found, lonely_a, lonely_b = matched(plan, np.array([0, 0, 1, 2]), np.array([5, 5, 6, 6]))
+    assert [(m.a, m.b, round(m.score, 3)) for m in found] == [(0, 5, 1.0), (1, 6, 0.625)]
+    assert lonely_a == [2] and lonely_b == []
