@@ -72,16 +72,16 @@ def evidence(
 
 
 def _of_labels(a: ArrayLike, b: ArrayLike, count_a: int, count_b: int, spread: float) -> tuple[Floats, Floats]:
-    sides = [np.asarray(a), np.asarray(b)]
+    sides = np.asarray(a), np.asarray(b)
     for side, count in zip(sides, (count_a, count_b), strict=True):
         if side.shape != (count,):
             raise ValueError(f"labels must have one class per row, shape ({count},), got {side.shape}")
-    both = np.intersect1d(*sides)
+    both = np.intersect1d(sides[0], sides[1])
     if not len(both):
         raise ValueError(
             f"labels of the two sides have no class in common: {_some(sides[0])} and {_some(sides[1])}; use the same names"
         )
-    names = np.union1d(*sides)
+    names = np.union1d(sides[0], sides[1])
     one_hot = [spread * (side[:, None] == names).astype(np.float64) for side in sides]
     return one_hot[0], one_hot[1]
 

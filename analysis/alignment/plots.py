@@ -48,10 +48,10 @@ def before(aligner: Aligner, ax: Axes | None = None) -> Axes:
     return _draw(aligner, aligner.a_.s, "before: each in its own coordinates", ax)
 
 
-def overlay(aligner: Aligner, alternative: int = 0, ax: Axes | None = None) -> Axes:
-    """Block a, mapped, over block b."""
+def overlay(aligner: Aligner, alternative: int = 0, ax: Axes | None = None, noted: bool = True) -> Axes:
+    """Block a, mapped, over block b; with a legend and a note below, unless it is one of many panels."""
     title = "after the best map" if alternative == 0 else f"alternative {alternative}"
-    return _draw(aligner, aligner.alternatives_[alternative](aligner.a_.s), title, ax)
+    return _draw(aligner, aligner.alternatives_[alternative](aligner.a_.s), title, ax, noted)
 
 
 def all_alternatives(aligner: Aligner) -> Axes:
@@ -64,11 +64,11 @@ def all_alternatives(aligner: Aligner) -> Axes:
     for panel in panels[count:]:
         panel.set_axis_off()
     for i in range(count):
-        overlay(aligner, i, panels[i])
+        overlay(aligner, i, panels[i], noted=False)
     return panels[0]
 
 
-def _draw(aligner: Aligner, moved: Floats, title: str, ax: Axes | None) -> Axes:
+def _draw(aligner: Aligner, moved: Floats, title: str, ax: Axes | None, noted: bool = True) -> Axes:
     ax = axes(ax, 5.6, 5)
     colour_a, colour_b = colours(aligner)
     rng = np.random.default_rng(aligner.seed)
@@ -78,10 +78,13 @@ def _draw(aligner: Aligner, moved: Floats, title: str, ax: Axes | None) -> Axes:
         shades: list[Any] = [COLOURS[c % len(COLOURS)] if c >= 0 else GREY for c in numbers[some]]
         filled = {"linewidths": 0, "alpha": 0.5} if marker == "o" else {"linewidths": 0.8}
         ax.scatter(*places.T, s=10, c=shades, marker=marker, label=name, **filled)
-    ax.set(xlabel="s1 (whitened units)", ylabel="s2 (whitened units)" if aligner.b_.s.shape[1] > 1 else "", title=title)
+    ax.set(title=title)
+    ax.set_xlabel("s1 (whitened units)", loc="left")
+    ax.set_ylabel("s2 (whitened units)" if aligner.b_.s.shape[1] > 1 else "")
     ax.set_aspect("equal", adjustable="datalim")
-    ax.legend(loc="upper right", fontsize=7)
-    corner(ax, f"dots a, crosses b; grey: no partner; at most {MOST_POINTS} rows each, seed {aligner.seed}")
+    if noted:
+        ax.legend(loc="upper right", fontsize=7)
+        corner(ax, f"dots a, crosses b; grey: no partner; at most {MOST_POINTS} rows each, seed {aligner.seed}")
     return ax
 
 

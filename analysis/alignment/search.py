@@ -62,7 +62,7 @@ def optima(
     ranks = [judge.badness(o.cost) for o in found]
     first = [found[i] for i in distinct([o.map.matrix for o in found], ranks, tolerance)]
     cut = min(ranks) + KEPT
-    kept = []
+    kept: list[Optimum] = []
     for o in first:
         if judge.badness(o.cost) <= cut and len(kept) < MOST_FINAL:
             map = polished(*more, o.map.matrix, anchor, widest=SMALL)

@@ -82,7 +82,7 @@ def matched_pieces(
         x, y = centres_a[rows], centres_b[columns]
         cross = ((x - x.mean(0)) * weights).T @ (y - y.mean(0))
         # pieces may leave directions open: a small random part fills them
-        out.append(polar(cross + 1e-3 * np.linalg.norm(cross) * random_map(*cross.shape, generator)))
+        out.append(polar(cross + 1e-3 * np.linalg.norm(cross) * random_map(len(x.T), len(y.T), generator)))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,9 @@ def ambiguity(aligner: Aligner) -> list[str]:
     lines = [_of_group(group)]
     if count > 1:
         kind = "one of each component of a continuous family" if group.continuous else "all of them"
-        lines.append(f"{count} distinct near-optimal maps ({kind}): {', '.join(_kinds(aligner))}")
+        ways = Counter(_kinds(aligner)).items()
+        told = ", ".join(f"{way} ({times} of them)" if times > 1 else way for way, times in ways)
+        lines.append(f"{count} distinct near-optimal maps ({kind}): {told}")
     names = [own.name for own in aligner.own_symmetries_]
     if len({group.name, *names}) > 1:
         lines.append(
