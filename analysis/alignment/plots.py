@@ -76,8 +76,8 @@ def _draw(aligner: Aligner, moved: Floats, title: str, ax: Axes | None, noted: b
         some = rng.permutation(len(rows))[:MOST_POINTS]
         places = _plane(rows[some], rng)
         shades: list[Any] = [COLOURS[c % len(COLOURS)] if c >= 0 else GREY for c in numbers[some]]
-        filled = {"linewidths": 0, "alpha": 0.5} if marker == "o" else {"linewidths": 0.8}
-        ax.scatter(*places.T, s=10, c=shades, marker=marker, label=name, **filled)
+        line, alpha = (0.0, 0.5) if marker == "o" else (0.8, 1.0)
+        ax.scatter(places[:, 0], places[:, 1], s=10, c=shades, marker=marker, label=name, linewidths=line, alpha=alpha)
     ax.set(title=title)
     ax.set_xlabel("s1 (whitened units)", loc="left")
     ax.set_ylabel("s2 (whitened units)" if aligner.b_.s.shape[1] > 1 else "")

@@ -41,18 +41,23 @@ def sections(aligner: Aligner) -> list[Section]:
     first = png(plots.before(aligner))
     return [
         Section("Verdict", words.headline(aligner)),
-        Section("Before and after", _legend(aligner), ((first, "before"), (png(plots.overlay(aligner)), "after"))),
+        Section(
+            "Before and after", _legend(aligner), pictures=((first, "before"), (png(plots.overlay(aligner)), "after"))
+        ),
         *_turning(aligner),
         Section("Matches", "\n".join(words.matches(aligner)) or "no pieces match"),
         Section(
             "What stays ambiguous",
             "\n".join(words.ambiguity(aligner)),
-            ((png(plots.all_alternatives(aligner)), "the near-optimal maps"),)
-            if len(aligner.alternatives_) > 1
-            else (),
+            pictures=_maps(aligner),
         ),
         Section("What this rests on", "\n".join(f"- {line}" for line in words.doubts(aligner))),
     ]
+
+
+def _maps(aligner: Aligner) -> tuple[tuple[bytes, str], ...]:
+    many = len(aligner.alternatives_) > 1
+    return ((png(plots.all_alternatives(aligner)), "the near-optimal maps"),) if many else ()
 
 
 def _legend(aligner: Aligner) -> str:

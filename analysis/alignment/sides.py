@@ -79,7 +79,7 @@ class Side:
         flow = self.analyzer.flow
         rows = torch.from_numpy(s).to(flow.exits.tau)
         with torch.no_grad():
-            return flow.decode(rows, noise, torch.Generator().manual_seed(seed))
+            return flow.decode(rows, noise, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
 
 
 def _chosen(only: ArrayLike, count: int, name: str) -> NDArray[np.intp]:

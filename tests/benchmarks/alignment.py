@@ -1,14 +1,9 @@
 """Alignment without pairs against known answers. Every seed is printed, none is picked.
 
     python tests/benchmarks/alignment.py groups --seeds 0 1 2 3 4 5 6 7 8 9 --rows 100 300 1000
-    python tests/benchmarks/alignment.py null --pairs 50
-    python tests/benchmarks/alignment.py blocks SUITE
 
 *groups*: planted arrays (whitened, independent rows on either side, one of them turned by a random orthogonal map) whose symmetry
 group is known. Right: the group's name; the true map within 15 degrees of the returned set; "unique" said only where it is.
-*null*: the share of pairs of unrelated structures that are called aligned at .05, and of related ones.
-*blocks*: flows of one planted structure under two seeds (rows, noise and diffeomorphism all differ), from the folder that
-tests/benchmarks/planted.py --save wrote; FOSCTTM on fresh shared rows beside other methods, all in one run.
 """
 
 import argparse
