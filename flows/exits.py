@@ -1,6 +1,7 @@
 """Exits: the depth at which each dimension leaves the flow, its mask on the way and its gate at the end."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 _EDGE = 1e-5  # above float32's round-off in u for w >= 0.1, in float64 too: flows change dtype
@@ -22,7 +23,17 @@ class _InwardClamp(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
         inside, at_zero, at_one = ctx.saved_tensors
-        return grad * (inside | at_zero & (grad < 0) | at_one & (grad > 0))
+        joint = _over_processes(grad)
+        return grad * (inside | at_zero & (joint < 0) | at_one & (joint > 0))
+
+
+def _over_processes(grad: Tensor) -> Tensor:
+    """The sum over all processes that train together: whether an edge opens is one decision, of the joint batch."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return grad
+    total = grad.clone()
+    dist.all_reduce(total)
+    return total
 
 
 class Exits(nn.Module):

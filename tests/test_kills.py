@@ -40,9 +40,6 @@ torch.save(dict(flow=result.flow.state_dict(), prices=torch.from_numpy(result.pr
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="the two agree bit for bit, but dimensions leave in another order than in one process; not explained yet"
-)
 def test_two_processes_are_one_with_the_joint_batch(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -172,7 +172,7 @@ class StopAt(Checkpoint):
     def save(self, trainer):
         super().save(trainer)
         if trainer.global_step == self.every:
-            raise StoppedError
+            raise StoppedError("stopped")
 
 
 def test_a_run_on_stored_rows_is_repeated_and_resumed_bit_for_bit(tmp_path, on_disk, untouched_rng):

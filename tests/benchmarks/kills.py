@@ -22,7 +22,7 @@ import training.figures
 from training import cli
 from training.checkpoint_file import CheckpointFile
 from training.checkpoints import Checkpoint
-from training.commands import fit
+from training.commands import _fits
 
 SETTINGS = [
     *("--data.planted=circle", "--data.rows=400", "--data.noise_dims=1", "--null_worth=0.03", "--threads=1"),
@@ -71,7 +71,7 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     training.figures.save_figures = lambda *a: []  # pictures of no interest here
-    fit._classes = lambda *a: []
+    _fits._classes = lambda *a: []
     chance = random.Random(given.seed)
     os.chdir(tempfile.mkdtemp(prefix="unknot-kills-"))
     whole, run = Path("whole"), Path("run")
