@@ -68,6 +68,7 @@ TRAINING = {
     "FunnelEstimator": lambda g: training.FunnelEstimator(random_state=0, **QUICK).fit(g.rows.numpy()).sample(3),
 }
 ANALYSIS = {
+    "Aligner": lambda g: analysis.Aligner(null_draws=19).fit(g.s, g.s).transform_structure(g.s),
     "Analyzer": lambda g: Analyzer(g.flow, g.rows).s,
     "SavedRun": None,
     "certify": lambda g: analysis.certify(g.s, g.s[:, :1], draws=1).z,

@@ -56,7 +56,7 @@ MUTATIONS = {
             ("direction", "(self.tau - times[:, None]) / self.width + 0.5", "(times[:, None] - self.tau) / self.width + 0.5"),
             ("offset", "/ self.width + 0.5)", "/ self.width + 0.25)"),
             ("width", "(self.tau - times[:, None]) / self.width", "(self.tau - times[:, None]) * self.width"),
-            ("gradient at the edge", "at_one & (grad > 0)", "at_one & (grad < 0)"),
+            ("gradient at the edge", "at_one & (joint > 0)", "at_one & (grad < 0)"),
         ],
     ),
     "masks in the field": (

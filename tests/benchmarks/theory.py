@@ -1,6 +1,7 @@
 """Runs whose answer is known on paper, and what the ramp's speed changes.
 
     python tests/benchmarks/theory.py --jobs 2
+    python tests/benchmarks/theory.py --only two --rows 48000
 
 - two clusters at +-1, sd .25, kappa 1: the dimension leaves at D = .72 nats, its worth is .13 +- .03
 - a circle at kappa -> large (100): the block is worth .77 nats a dimension
@@ -16,8 +17,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def run(job: tuple[str, str, int, bool, int, dict]) -> str:
-    title, name, noise_dims, diffeo, seed, settings = job
+def run(job: tuple[str, str, int, bool, int, dict, int]) -> str:
+    title, name, noise_dims, diffeo, seed, settings, rows = job
     import torch
 
     import training
@@ -25,7 +26,7 @@ def run(job: tuple[str, str, int, bool, int, dict]) -> str:
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    made = training.planted(name, noise_dims=noise_dims, seed=seed, diffeo=diffeo)
+    made = training.planted(name, rows, noise_dims, seed, diffeo)
     result = training.fit(made.x, seed=seed, null_worth=0.03, **settings)
     structure = result.flow.structure.numpy()
     line = (
@@ -45,6 +46,8 @@ def run(job: tuple[str, str, int, bool, int, dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--only", default="", help="run the lines whose title holds this")
     given = parser.parse_args()
     jobs = [
         *[(f"two clusters, kappa 1, seed {seed}", "two", 3, False, seed, {}) for seed in (0, 1, 2)],
@@ -54,7 +57,7 @@ def main() -> None:
         ("circle x 3, half the ramp's speed", "circle", 3, True, 0, {"steps_per_point": 32}),
     ]
     with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=1) as pool:
-        for line in pool.imap(run, jobs):
+        for line in pool.imap(run, [(*job, given.rows) for job in jobs if given.only in job[0]]):
             print(line, flush=True)
     print(f"paper: a whitened ring of thickness .08 is worth {ring_worth():.3f} nats a dimension when nothing may move")
 
