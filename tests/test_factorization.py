@@ -132,6 +132,24 @@ def test_regions_count_their_pieces():
     assert [(r.rank, len(r.rows), r.pieces) for r in found.regions] == [(2, 160, 2), (1, 80, 1)]
 
 
+def test_a_piece_holds_two_percent_of_the_rows():
+    def pieces(few):  # the first column flattens in two far groups: one of 100 rows, one of a few
+        x = torch.cat([gaussian(100, 2) * 0.2 - 3, gaussian(900, 2, 1) * 0.2, gaussian(few, 2, 2) * 0.2 + 3])
+        found = factorize(lambda x: torch.stack([x[:, 0], (1.5 - x[:, 1].abs()).clamp(min=0)], 1), x)
+        return [(r.rank, len(r.rows), r.pieces) for r in found.regions]
+
+    assert pieces(16) == [(2, 900, 1), (1, 116, 1)]
+    assert pieces(25) == [(2, 900, 1), (1, 125, 2)]
+
+
+def test_a_singular_value_counts_above_one():
+    """One is where the input's noise reaches the output as strongly as the output's own."""
+    found = factorize(
+        lambda x: x * torch.tensor([1.02, 0.98]).to(x), gaussian(20, 2), input_noise=1.0, output_noise=1.0
+    )
+    assert (found.rank, found.gap) == (1, pytest.approx(1.02 / 0.98, rel=1e-6))
+
+
 def test_layers_by_name():
     net, x = Net().train(), gaussian(40, 6).float()
     found = factorize(net, x, start="first", end="last")
