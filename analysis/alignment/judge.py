@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from analysis.alignment.clouds import Cloud, Rows, assign
 from analysis.alignment.rigid import Floats, Rigid
 
-SURE = 3.5  # standard errors; those of true maps have mean -.5 and sd 1.3, for neighbours share rows
+SURE = 3.5  # standard errors; rows share their neighbours, so a gap spreads wider than its error says
 DRAWS = 6
 NULL_DRAWS = 40
 LARGEST_HALF = 200
@@ -68,8 +68,8 @@ class Judge:
     def most(self) -> float:
         """The end of the range of chance: twice as far from the median as the 95 % quantile of half against half.
 
-        Dozens of maps are tried at once, and a group counts as found only if all of its maps pass: at the quantile itself one
-        triangle in five lost some.
+        Dozens of maps are tried at once, and a group counts as found only if all of its maps pass; at the quantile itself
+        chance alone would lose some of them.
         """
         quantiles = np.quantile(self.null, (0.5, 0.95), axis=1)
         return float((2 * quantiles[1] - quantiles[0]).max())
