@@ -57,6 +57,14 @@ def test_names(elements, directions, name, order):
     assert all(np.allclose(g @ g.T, np.eye(k)) for g in [*group.generators, *group.sample(5)])
 
 
+def test_too_many_maps_are_called_unresolved_and_told_so():
+    from analysis.alignment.words import _called, _of_group
+
+    many = Symmetry(tuple(random_map(3, 3, np.random.default_rng(i)) for i in range(30)), np.zeros((0, 3, 3)), 15.0)
+    assert not many.is_resolved and Symmetry((np.eye(2), MIRROR), SPIN, 15.0).is_resolved
+    assert _called(many) == "a symmetry that is not resolved (30 maps or more)" and "raise rows" in _of_group(many)
+
+
 def test_distance_is_the_error_up_to_the_group():
     circle = Symmetry((np.eye(2), MIRROR), SPIN, 15.0)
     assert circle.distance(rotation(77.3) @ MIRROR) < 1e-3

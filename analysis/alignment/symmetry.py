@@ -54,6 +54,11 @@ class Symmetry:
         return _finite_name(self.elements, self.tolerance) if not len(self.directions) else _continuous_name(self)
 
     @property
+    def is_resolved(self) -> bool:
+        """Whether it has a name: not so many maps that a continuous family is as likely as a finite group."""
+        return not self.name.startswith("unresolved")
+
+    @property
     def generators(self) -> list[Floats]:
         """Maps (k, k) that generate it: the elements, and a turn by one degree along every direction."""
         small = [turn(x, math.radians(1)) for x in self.directions]

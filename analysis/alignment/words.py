@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from analysis.alignment.aligner import Aligner
     from analysis.alignment.symmetry import Symmetry
 
+MOST_WAYS = 6  # alternatives are told apart in words up to so many
+
 
 def verdict(aligner: Aligner) -> str:
     """All of it, line by line."""
@@ -25,7 +27,7 @@ def headline(aligner: Aligner) -> str:
         return f"no alignment: {sizes}; the best map fits no better than mismatched structures do ({figures})"
     if aligner.is_unique_:
         return f"aligned, and the map is unique among rigid maps at this resolution: {sizes} ({figures})"
-    return f"aligned up to {aligner.symmetry_.name}: {sizes} ({figures})"
+    return f"aligned up to {_called(aligner.symmetry_)}: {sizes} ({figures})"
 
 
 def matches(aligner: Aligner) -> list[str]:
@@ -49,7 +51,8 @@ def ambiguity(aligner: Aligner) -> list[str]:
     if count > 1:
         kind = "one of each component of a continuous family" if group.continuous else "all of them"
         ways = Counter(_kinds(aligner)).items()
-        told = ", ".join(f"{way} ({times} of them)" if times > 1 else way for way, times in ways)
+        parts = [f"{way} ({times} of them)" if times > 1 else way for way, times in ways]
+        told = ", ".join(parts[:MOST_WAYS]) + (", and so on" if len(parts) > MOST_WAYS else "")
         lines.append(f"{count} distinct near-optimal maps ({kind}): {told}")
     names = [own.name for own in aligner.own_symmetries_]
     if len({group.name, *names}) > 1:
@@ -80,7 +83,16 @@ def doubts(aligner: Aligner) -> list[str]:
     return lines
 
 
+def _called(group: Symmetry) -> str:
+    return group.name if group.is_resolved else f"a symmetry that is not resolved ({len(group.elements)} maps or more)"
+
+
 def _of_group(group: Symmetry) -> str:
+    if not group.is_resolved:
+        return (
+            f"the structure looks the same under {len(group.elements)} maps or more: too many for a finite group, "
+            "as likely as not a continuous family that so few rows do not show; raise rows"
+        )
     if group.continuous:
         turns = f"{group.continuous} direction{'s' * (group.continuous > 1)} in which it may turn freely"
         return f"the structure looks the same under {group.name}: {turns}, {len(group.elements)} components"
