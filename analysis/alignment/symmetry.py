@@ -56,7 +56,7 @@ class Symmetry:
     @property
     def is_resolved(self) -> bool:
         """Whether it has a name: not so many maps that a continuous family is as likely as a finite group."""
-        return not self.name.startswith("unresolved")
+        return self.name != "unresolved"
 
     @property
     def generators(self) -> list[Floats]:
@@ -169,7 +169,7 @@ def _finite_name(elements: tuple[Floats, ...], tolerance: float) -> str:
         return f"D{count // 2}"
     if set(orders) <= {1, 2} and count & (count - 1) == 0:
         return f"Z2^{count.bit_length() - 1}"
-    return f"finite of order {count}" if count <= MOST_NAMED else f"unresolved, {count} maps or more"
+    return f"finite of order {count}" if count <= MOST_NAMED else "unresolved"
 
 
 def _continuous_name(group: Symmetry) -> str:
