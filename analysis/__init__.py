@@ -21,6 +21,7 @@ _HOMES = {
     "Noise": "functions.noise",
     "factorize": "functions.factorization",
     "rank_table": "functions.factorization",
+    "fibre": "functions.fibres",
     "finite_function": "functions.finite",
     "equivalent": "functions.finite",
 }

@@ -16,6 +16,8 @@ _HOMES = {
     "factorize": "factorization",
     "rank_table": "factorization",
     "Factorization": "factorization",
+    "fibre": "fibres",
+    "Fibre": "fibres",
 }
 
 __all__ = sorted(_HOMES)
