@@ -88,6 +88,9 @@ ANALYSIS = {
     "Noise": lambda g: analysis.Noise(1.0, 3).displace(g.rows.double(), g.rows.double()),
     "finite_function": lambda g: analysis.finite_function({1: 2}).counts,
     "equivalent": lambda g: repr(analysis.equivalent({1: 2}, {3: 4})),
+    "fibre": lambda g: (
+        analysis.fibre(lambda x: x.square().sum(1, keepdim=True), 2.0, g.rows, most_seeds=5).components[0].points
+    ),
 }
 FLOW_METHODS = {
     "call_and_ladj": lambda g: g.flow.call_and_ladj(g.rows)[1],

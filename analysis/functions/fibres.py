@@ -92,6 +92,8 @@ class Fibre:
 
     def describe(self) -> str:
         """ "two circles and a line"."""
+        if (self.dimension or 0) > 2:
+            return f"{self.dimension}-dimensional, untyped"
         told = [_counted(count, kind) for kind, count in self.kinds.items()]
         return (
             "empty near the data" if not told else " and ".join([", ".join(told[:-1]), told[-1]] if told[1:] else told)
@@ -162,6 +164,8 @@ def fibre(
     next one. Where it is a surface, even nets are grown over it, finer and finer, until the holes of two agree. Strands
     nearer than a fifth of a step are not told apart. Above dimension 2 the points are returned, untyped.
 
+    Known limit: a sheet through a Gaussian cloud comes back "undecided", since the region's rim is ragged where rows are few.
+
     Args:
         function: maps rows (B, D) to outputs (B, E), row by row, in torch.
         value: (E,), or a number where E = 1.
@@ -170,7 +174,7 @@ def fibre(
         rank: of the Jacobian on the fibre, where some of its small singular values stand for noise; default numerical.
         step, spacing: between points on curves and surfaces, in sds of the data (root mean square over
             columns); nets start at that spacing.
-        most_seeds: points of the data to start from.
+        most_seeds: points of the data to start from; a component that none of them comes to is missed.
         seed: draws these; global random state is not touched.
 
     Returns:

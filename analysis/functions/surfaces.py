@@ -16,8 +16,12 @@ Floats = NDArray[np.float64]
 _APART = 0.8  # of the spacing: no two points of a net are nearer
 _DIRECTIONS = 7
 _JOIN = 1.6  # points nearer than so many spacings belong together
-_BORN, _DIES = 2.0, 2.6  # a hole counts that is there before and still there at so many spacings
+_BORN, _DIES = (
+    2.0,
+    2.6,
+)  # a hole counts that is there before and still there at so many spacings, the end of the filtration
 MOST = 700  # points of a net
+_FINER = 0.8  # of the spacing: the next net's
 _ROUNDS = 6
 
 
@@ -91,7 +95,7 @@ def decided(level: Level, region: Region, seeds: Floats, spacing: float) -> tupl
             and sorted(s.betti for s in found) == sorted(s.betti for s in finer)
         ):
             return finer, True
-        found, spacing = finer, 0.75 * spacing
+        found, spacing = finer, _FINER * spacing
     return found, False
 
 
@@ -99,6 +103,6 @@ def _betti(points: Floats, spacing: float) -> tuple[int, int, int]:
     """Betti numbers of a connected net: holes of its Rips complexes that last."""
     from ripser import ripser
 
-    diagrams = ripser(points, maxdim=2, thresh=3.2 * spacing)["dgms"]
-    lasting = [int(((d[:, 0] <= _BORN * spacing) & (d[:, 1] >= _DIES * spacing)).sum()) for d in diagrams]
+    diagrams = ripser(points, maxdim=2, thresh=_DIES * spacing)["dgms"]
+    lasting = [int(((d[:, 0] <= _BORN * spacing) & np.isinf(d[:, 1])).sum()) for d in diagrams]
     return 1, lasting[1], lasting[2]
