@@ -12,6 +12,8 @@ VERBS = {
     "report": "write the same with pictures as one offline HTML file",
     "compare": "two finished runs side by side",
     "align": "find the map between the structure of two runs without pairs, and say whether it is unique",
+    "factorize": "whether a function, or a net between two layers, factors through a low-dimensional summary",
+    "fibre": "what the inputs with one output form: points, circles, lines, surfaces",
     "doctor": "print versions, devices and which folders were imported",
 }
 
