@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.flow import FunnelFlow
-from flows.inputs import nearest
+from flows.layers import find_layer
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -55,7 +55,7 @@ def intervene(
         ...     net(torch.zeros(2, 3)).shape
         torch.Size([2, 3])
     """
-    module = _find(model, layer)
+    module = find_layer(model, layer)
     if not (structure is None or callable(structure)) or not (callable(noise) or noise in ("keep", "zero")):
         raise TypeError(
             f"structure must be a function or None, noise a function, 'keep' or 'zero', got {structure!r} and {noise!r}"
@@ -77,15 +77,6 @@ def intervene(
             f"layer {layer!r} did not run, so nothing was edited; run the model inside the with-block, and name a "
             "module that it calls (a hook sees neither layer.forward(...) nor functional calls)"
         )
-
-
-def _find(model: nn.Module, layer: str) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, got {type(model).__name__}; pass an nn.Module")
-    modules = dict(model.named_modules())
-    if layer not in modules:
-        raise ValueError(f"no layer {layer!r} in {type(model).__name__}; {nearest(layer, filter(None, modules))}")
-    return modules[layer]
 
 
 def _replaced(output: Any, edit: Edit, layer: str) -> Any:

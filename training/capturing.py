@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.inputs import nearest
+from flows.layers import find_layer
 from training.activations import Activations, one_integer_each
 from training.positions import RowRule, check_rule, joined, to_rows
 
@@ -63,7 +64,7 @@ def capture(
         RuntimeError: a layer did not run exactly once in a forward pass.
     """
     names = [layer] if isinstance(layer, str) else list(layer)
-    modules = {name: _find(model, name) for name in names}
+    modules = {name: find_layer(model, name) for name in names}
     if not modules:
         raise ValueError("layer names no layer, expected at least 1; pass a path of model.named_modules()")
     check_rule(rows)
@@ -97,15 +98,6 @@ def _cloud(parts: list[tuple[Tensor, Tensor]], labels: list[Tensor], about: dict
         f"{about['model']}.{about['layer']}",
         about,
     )
-
-
-def _find(model: nn.Module, layer: str) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, got {type(model).__name__}; pass an nn.Module")
-    modules = dict(model.named_modules())
-    if layer not in modules:
-        raise ValueError(f"no layer {layer!r} in {type(model).__name__}; {nearest(layer, filter(None, modules))}")
-    return modules[layer]
 
 
 @contextmanager

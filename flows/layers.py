@@ -1,0 +1,20 @@
+"""A layer of any torch module by its path."""
+
+from torch import nn
+
+from flows.inputs import nearest
+
+
+def find_layer(model: nn.Module, layer: str) -> nn.Module:
+    """The module at path ``layer`` of ``model.named_modules()``; ``""`` is the model itself.
+
+    Raises:
+        TypeError: no torch module.
+        ValueError: no such layer; the nearest are offered.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module, got {type(model).__name__}; pass an nn.Module")
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        raise ValueError(f"no layer {layer!r} in {type(model).__name__}; {nearest(layer, filter(None, modules))}")
+    return modules[layer]
