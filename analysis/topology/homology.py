@@ -61,8 +61,11 @@ def diagram(landmarks: Floats, degree: int, prime: int = PRIME, largest: float =
     if len(landmarks) <= degree + 2:
         return Diagram((), ())
     from ripser import ripser
+    from sklearn.metrics import pairwise_distances
 
-    found = ripser(landmarks, maxdim=degree, coeff=prime, thresh=largest, do_cocycles=degree == 1)
+    distances = pairwise_distances(landmarks)  # given points, ripser warns where there are fewer than dimensions
+    options = {"maxdim": degree, "coeff": prime, "thresh": largest, "do_cocycles": degree == 1}
+    found = ripser(distances, distance_matrix=True, **options)
     pairs = found["dgms"][degree].astype(float)
     cocycles = found["cocycles"][degree] if degree == 1 else [np.empty((0, 3), dtype=np.intp)] * len(pairs)
     ends = np.where(np.isfinite(pairs[:, 1]), pairs[:, 1], largest)
