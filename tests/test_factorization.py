@@ -126,6 +126,15 @@ def test_regions_of_constant_rank():
     assert "constant-rank regions: rank 1: 100 rows in 1 piece, rank 2" in repr(found)
 
 
+def test_ranks_that_vary_are_marked_in_print_and_picture():
+    x = torch.cat([gaussian(100, 2) * 0.2 - 3, gaussian(60, 2) * 0.2 + 3]).float()
+    net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2))
+    table = rank_table(net, torch.cat([x, x * torch.tensor([-1.0, 1.0])]), ["0", "1"])
+    drawn = [text.get_text() for text in table.plot().texts]
+    assert "~" in "".join(drawn[:1]) and "2~" not in drawn and "~" in repr(table).splitlines()[1]
+    assert drawn[-1] == "~: fewer than 95 % of the rows have that rank"
+
+
 def test_regions_count_their_pieces():
     x = torch.cat([gaussian(80, 2) * 0.2 + shift for shift in (-3, 0, 3)])
     found = factorize(lambda x: torch.stack([x[:, 0], (x[:, 1].abs() - 1.5).clamp(min=0)], 1), x)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.functions import components
 from analysis.functions.fibres import fibre
 from analysis.functions.freedom import coordinate_freedom
 
@@ -42,6 +43,43 @@ def test_two_circles_and_a_line():
     line = next(c for c in found.components if c.kind == "line")
     assert line.ends == ("leaves the data", "leaves the data")
     assert np.abs(line.points[:, 1] + 0.8).max() < 1e-6
+
+
+def trefoil(p):
+    """Milnor's z^2 + w^3 on the three-sphere, seen stereographically."""
+    q = 1 + p.square().sum(1)
+    v = torch.complex(2 * p[:, 0], 2 * p[:, 1]) ** 2 * q + torch.complex(2 * p[:, 2], q - 2) ** 3
+    return torch.stack([v.real, v.imag], 1) / q[:, None] ** 3
+
+
+def test_a_knot_is_named_and_proved():
+    found = fibre(trefoil, [0, 0], cloud(), most_seeds=8)
+    assert found.describe() == "a knot: trefoil" and found.kinds == {"knot: trefoil": 1}
+    (only,) = found.components
+    assert only.knot.polynomial == (1, -1, 1) and only.ends == ("closed", "closed")
+    assert "knot: trefoil" in repr(found) and "knotted: no unknot has that polynomial" in repr(found)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["components"][0]["knot"]["verdict"] == "knotted"
+
+
+def test_a_round_circle_is_proved_to_be_none():
+    (only,) = fibre(circle, [0, 0], cloud(), most_seeds=8).components
+    assert only.kind == "circle" and only.knot.verdict == "unknotted"
+    in_the_plane = fibre(lambda p: p.square().sum(1, keepdim=True) - 1, 0.0, cloud(dims=2), most_seeds=8)
+    assert in_the_plane.components[0].knot is None
+
+
+def test_a_search_that_is_cut_short_says_so(monkeypatch):
+    monkeypatch.setattr(components, "MOST_CURVES", 2)
+    found = fibre(lambda p: (3 * p[:, :1]).sin(), 0.0, cloud(dims=2), most_seeds=40)
+    assert found.describe() == "at least two lines" and found.left > 0
+    assert f"{found.left} of the points that reached it lie on none" in repr(found)
+    assert fibre(lambda p: p[:, :1], 0.0, cloud(dims=2), most_seeds=40).left == 0
+
+
+def test_several_knots_are_counted():
+    from analysis.functions.fibres import _counted
+
+    assert _counted(2, "knot: trefoil") == "two knots: trefoil" and _counted(1, "knot: 5_1") == "a knot: 5_1"
 
 
 def test_real_ends_are_told_from_ends_of_the_data():

@@ -27,6 +27,7 @@ _NEIGHBOURS = 10
 _SMALLEST_PIECE = 0.02  # of the rows
 _CONSISTENT = 0.95
 _SHOWN = 32
+_APPROXIMATE = "~: fewer than 95 % of the rows have that rank"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -289,13 +290,13 @@ class RankTable:
         cells = [["rank from \\ to", *(f"{n} ({w})" for n, w in zip(self.layers[1:], self.widths[1:], strict=True))]]
         for a in self.layers[:-1]:
             hits = [self.found.get((a, b)) for b in self.layers[1:]]
-            cells.append([a, *("" if f is None else f"{f.rank}{'' if f.is_consistent else '~'}" for f in hits)])
+            cells.append([a, *("" if f is None else _told(f) for f in hits)])
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         lines = [
             "  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
             for row in cells
         ]
-        return "\n".join([*(line.rstrip() for line in lines), "~: fewer than 95 % of the rows have that rank"])
+        return "\n".join([*(line.rstrip() for line in lines), _APPROXIMATE])
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The table as a picture."""
@@ -306,11 +307,17 @@ class RankTable:
         ax.imshow(ranks, cmap="cividis")
         for i, j in zip(*np.nonzero(~np.isnan(ranks)), strict=True):
             light = ranks[i, j] > np.nanmax(ranks) / 2
-            ax.text(j, i, f"{int(ranks[i, j])}", ha="center", va="center", color="black" if light else "white")
+            told = _told(self.found[self.layers[i], self.layers[j + 1]])
+            ax.text(j, i, told, ha="center", va="center", color="black" if light else "white")
         ax.set_xticks(range(len(self.layers) - 1), self.layers[1:], rotation=30, ha="right")
         ax.set_yticks(range(len(self.layers) - 1), self.layers[:-1])
         ax.set(xlabel="to", ylabel="from", title="Rank of the function between two layers")
+        drawing.corner(ax, _APPROXIMATE)
         return ax
+
+
+def _told(found: Factorization) -> str:
+    return f"{found.rank}{'' if found.is_consistent else '~'}"
 
 
 def rank_table(

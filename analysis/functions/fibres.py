@@ -12,10 +12,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from analysis.functions.components import MOST_CURVES, Component, components_of
 from analysis.functions.layers import evaluating, outputs_of
 from analysis.functions.solving import Level, Region
-from analysis.functions.surfaces import decided
-from analysis.functions.tracing import Curve, distance_to_curve, trace
 from flows.inputs import as_rows
 
 if TYPE_CHECKING:
@@ -24,45 +23,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 STEP = 0.1  # sds of the data along a curve
 SPACING = 0.4  # sds of the data between the points of a net on a surface
-_SAME_CURVE = 0.2  # of a step: seeds nearer to a curve lie on it
-_SAME_POINT = 1e-3  # sds of the data
-_MOST_CURVES = 50
-_KINDS = {(1, 0, 1): "sphere", (1, 2, 1): "torus", (1, 0, 0): "sheet", (1, 1, 0): "annulus"}
 _PLURALS = {"torus": "tori", "annulus": "annuli"}
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Component:
-    """One component of a fibre.
-
-    Attributes:
-        kind: "point"; "circle", "line" (both ends leave the data), "arc" (both are real ends), "half-line" (one of each),
-            "unfinished curve"; "sphere", "torus", "sheet", "annulus" (the last two leave the data), other "surface",
-            "undecided surface" where no two nets agree; "untyped" above dimension 2.
-        points: (m, D) along a curve in order, in original units.
-        length: arc length of a curve, in original units; else None.
-        ends: how a curve's ends came about: "closed", "leaves the data", "real end", "unfinished".
-        betti: Betti numbers of a surface; else None.
-    """
-
-    kind: str
-    points: Floats
-    length: float | None = None
-    ends: tuple[str, ...] = ()
-    betti: tuple[int, ...] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data without the points."""
-        return {
-            "kind": self.kind, "points": len(self.points), "length": self.length, "ends": list(self.ends),
-            "betti": None if self.betti is None else list(self.betti),
-        }  # fmt: skip
-
-    def __repr__(self) -> str:
-        more = "" if self.length is None else f" of length {self.length:.3g}"
-        more += f", Betti numbers {self.betti}" if self.betti else ""
-        return f"{self.kind}{more} ({len(self.points)} points{'; ' + ', '.join(self.ends) if self.ends else ''})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,6 +38,7 @@ class Fibre:
         seeds: number of points that Newton's method started from.
         reached: how many of these came to the fibre near the data.
         seed: drew them.
+        left: how many of these lie on none of the components, because the search ends at 50 curves.
     """
 
     dimension: int | None
@@ -84,6 +47,7 @@ class Fibre:
     seeds: int
     reached: int
     seed: int
+    left: int = 0
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -95,9 +59,10 @@ class Fibre:
         if (self.dimension or 0) > 2:
             return f"{self.dimension}-dimensional, untyped"
         told = [_counted(count, kind) for kind, count in self.kinds.items()]
-        return (
-            "empty near the data" if not told else " and ".join([", ".join(told[:-1]), told[-1]] if told[1:] else told)
-        )
+        if not told:
+            return "empty near the data"
+        listed = " and ".join([", ".join(told[:-1]), told[-1]] if told[1:] else told)
+        return f"at least {listed}" if self.left else listed
 
     def invariants(self) -> list[str]:
         """What no change of coordinates alters, as long as the data reach as far."""
@@ -108,7 +73,7 @@ class Fibre:
         return {
             "dimension": self.dimension, "kinds": str(self.kinds), "description": self.describe(),
             "components": [c.to_dict() for c in self.components], "value": self.value.tolist(),
-            "seeds": self.seeds, "reached": self.reached, "seed": self.seed,
+            "seeds": self.seeds, "reached": self.reached, "seed": self.seed, "left": self.left,
         }  # fmt: skip
 
     def __repr__(self) -> str:
@@ -120,6 +85,10 @@ class Fibre:
         lines += [f"  {component}" for component in self.components[:12]]
         if len(self.components) > 12:
             lines.append(f"  and {len(self.components) - 12} more")
+        if self.left:
+            lines.append(
+                f"  the search ended at {MOST_CURVES} curves; {self.left} of the points that reached it lie on none"
+            )
         return "\n".join(lines)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -161,8 +130,9 @@ def fibre(
 
     Points of the data are moved onto the fibre by Gauss-Newton steps. Where it is a curve, it is followed by tangent steps and
     corrections until it closes, leaves the region that the data cover, or really ends; seeds that no curve has met start the
-    next one. Where it is a surface, even nets are grown over it, finer and finer, until the holes of two agree. Strands
-    nearer than a fifth of a step are not told apart. Above dimension 2 the points are returned, untyped.
+    next one, up to 50 curves. In R^3 a closed curve is tested for being a knot. Where it is a surface, even nets are grown
+    over it, finer and finer, until the holes of two agree. Strands nearer than a fifth of a step are not told apart. Above
+    dimension 2 the points are returned, untyped.
 
     Known limit: a sheet through a Gaussian cloud comes back "undecided", since the region's rim is ragged where rows are few.
 
@@ -203,13 +173,15 @@ def fibre(
         seeds, converged = level.newton(u[chosen])
         seeds = seeds[converged]
         seeds = seeds[region.holds(seeds)] if len(seeds) else seeds
-        dimension, components = None, []
+        dimension: int | None = None
+        components: list[Component] = []
+        left = 0
         if len(seeds):
             ranks = level.decomposed(level.linear(seeds)[1])[2]
             level.rank = int(np.bincount(ranks).argmax()) if rank is None else rank
             dimension = u.shape[1] - level.rank
-            components = _components(level, region, seeds, dimension, step, spacing)
-    return Fibre(dimension, tuple(components), target.double().cpu().numpy(), len(chosen), len(seeds), seed)
+            components, left = components_of(level, region, seeds, dimension, step, spacing)
+    return Fibre(dimension, tuple(components), target.double().cpu().numpy(), len(chosen), len(seeds), seed, left)
 
 
 def _target(function: Callable[[Tensor], Tensor], value: ArrayLike | Tensor, rows: Tensor) -> Tensor:
@@ -224,55 +196,9 @@ def _target(function: Callable[[Tensor], Tensor], value: ArrayLike | Tensor, row
     return target
 
 
-def _components(
-    level: Level, region: Region, seeds: Floats, dimension: int, step: float, spacing: float
-) -> list[Component]:
-    def rows(u: Floats) -> Floats:
-        return u * level.spread + level.centre
-
-    if dimension == 0:
-        return [Component("point", rows(u[None])) for u in _distinct(seeds)]
-    if dimension == 1:
-        curves = sorted(_curves(level, region, seeds, step), key=lambda curve: -curve.length())
-        return [Component(_curve_kind(c), rows(c.points), c.length() * level.spread, c.ends) for c in curves]
-    if dimension == 2:
-        found, is_decided = decided(level, region, seeds, spacing)
-        if not is_decided:
-            return [Component("undecided surface", rows(s.points)) for s in found]
-        return [Component(_KINDS.get(s.betti, "surface"), rows(s.points), betti=s.betti) for s in found]
-    return [Component("untyped", rows(seeds))]
-
-
-def _distinct(seeds: Floats) -> Floats:
-    kept: list[Floats] = []
-    for u in seeds:
-        if not kept or np.linalg.norm(np.array(kept) - u, axis=1).min() > _SAME_POINT:
-            kept.append(u)
-    return np.array(kept)
-
-
-def _curves(level: Level, region: Region, seeds: Floats, step: float) -> list[Curve]:
-    """Curves until every seed lies on one."""
-    curves: list[Curve] = []
-    while len(seeds) and len(curves) < _MOST_CURVES:
-        curve = trace(level, region, seeds[0], step)
-        far = distance_to_curve(seeds, curve.points, curve.is_closed) > _SAME_CURVE * step
-        far[0] = False
-        seeds = seeds[far]
-        curves.append(curve)
-    return curves
-
-
-def _curve_kind(curve: Curve) -> str:
-    if curve.is_closed:
-        return "circle"
-    if "unfinished" in curve.ends:
-        return "unfinished curve"
-    return {0: "line", 1: "half-line", 2: "arc"}[curve.ends.count("real end")]
-
-
 def _counted(count: int, kind: str) -> str:
     if count == 1:
         return f"{'an' if kind[0] in 'aeu' else 'a'} {kind}"
     number = _WORDS[count] if count < len(_WORDS) else str(count)
-    return f"{number} {_PLURALS.get(kind, kind + 's')}"
+    noun, colon, which = kind.partition(": ")
+    return f"{number} {_PLURALS.get(noun, noun + 's')}{colon}{which}"

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flows.inputs import as_rows, as_tensor, nearest
+from flows.inputs import as_rows, as_tensor
+from flows.layers import find_layer
 
 RowFunction = Callable[[Tensor, Tensor], Tensor]  # (rows (B, D), which rows they are (B,)) -> (B, E)
 
@@ -41,7 +42,7 @@ class Between:
 
     def __init__(self, model: nn.Module, start: str | None, end: str | None, inputs: Tensor) -> None:
         self.model, self.inputs = model, inputs
-        self.start, self.end = (None if name is None else _layer(model, name) for name in (start, end))
+        self.start, self.end = (None if name is None else find_layer(model, name) for name in (start, end))
         self.names = (start, end)
         with evaluating(model):
             self.output = inputs if self.start is None else self._run(inputs, None, self.start)
@@ -131,10 +132,3 @@ def _tensor(output: Any, layer: str | None) -> Tensor:
         who = "the function" if layer is None else f"layer {layer!r}"
         raise TypeError(f"{who} gave {got}, expected a floating tensor; wrap it so that it returns one")
     return output
-
-
-def _layer(model: nn.Module, name: str) -> nn.Module:
-    modules = dict(model.named_modules())
-    if name not in modules:
-        raise ValueError(f"no layer {name!r} in {type(model).__name__}; {nearest(name, filter(None, modules))}")
-    return modules[name]
