@@ -59,6 +59,16 @@ def test_a_klein_bottle_closes_over_two_and_not_over_three():
     assert found.betti == {2: (2, 1), 3: (1, 0)} and kind_of(found)[0] == "Klein bottle"
 
 
+def test_a_bent_lump_of_three_dimensions_is_a_blob_without_a_ridge():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2500, 3))
+    points = np.column_stack([x, 0.4 * x[:, 0] ** 2, 0.4 * x[:, 1] * x[:, 2]]) + 0.03 * rng.normal(size=(2500, 5))
+    found = read_piece(points, fit_density(points, members=1).mixture, rng)
+    assert found.thickness.dimension == 3 and not found.saw_voids
+    assert kind_of(found) == ("blob", "thin in 2 of 5 directions")
+    assert found.projected(points) is points
+
+
 def test_betti_numbers_alone_do_not_make_a_torus():
     found = reading("sphere with two loops")
     assert found.betti[2] == (2, 1) and found.cup is not None and found.cup < 1e-3

@@ -9,7 +9,7 @@ LITTLE, MUCH = 0.15, 0.25  # of the shorter loop: less in common is a point, mor
 BRIDGE = 0.1  # of the landmarks on no loop
 
 SENTENCES = {
-    "blob": "one lump without holes, thin in no direction",
+    "blob": "one lump without loops",
     "arc": "a curve with two ends",
     "tree": "a curve that branches, without loops",
     "circle": "one closed loop",
@@ -35,9 +35,13 @@ def kind_of(reading: Reading) -> tuple[str, str]:
         return _curve(reading, loops) if not voids else _unnamed(reading)
     if reading.thickness.dimension == 2:
         return _surface(reading)
-    if reading.thickness.dimension == 0 and not loops:
-        return "blob", ""
+    if not loops:
+        return "blob", _thin(reading)
     return _unnamed(reading)
+
+
+def _thin(reading: Reading) -> str:
+    return f"thin in {reading.thickness.dims - reading.thickness.dimension} of {reading.thickness.dims} directions"
 
 
 def _curve(reading: Reading, loops: int) -> tuple[str, str]:

@@ -71,7 +71,7 @@ class Reading:
 
     def projected(self, points: Floats) -> Floats:
         """Points (n, k) moved to this reading's ridge; as they are where there is none."""
-        if self.thickness.is_solid:
+        if not self.thickness.has_ridge:
             return points
         return to_ridge(points, self.density, self.thickness.dimension, self.thickness.unit)
 
@@ -87,7 +87,7 @@ def read_piece(rows: Floats, density: Mixture, rng: np.random.Generator) -> Read
     points = rows[rng.permutation(dense)[:MOST_ROWS]]
     thick = thickness(points, density)
     on_ridge = points
-    if not thick.is_solid:
+    if thick.has_ridge:
         on_ridge = to_ridge(points, density, thick.dimension, thick.unit)
         on_ridge = on_ridge[is_frequented(on_ridge, thick.dimension)]
     k = rows.shape[1]

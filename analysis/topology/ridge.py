@@ -18,6 +18,8 @@ THIN = 6.0  # curvature, in the same units, beyond which a direction is normal: 
 STEPS = 12
 LONGEST_STEP = 0.3
 NEIGHBOURS, RARE = 15, 10.0
+MOST_COUNTED = 600  # rows at which dimensions are counted
+SURFACE = 2  # what runs on in more directions has no name here, so that its ridge is not looked for
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,19 @@ class Thickness:
 
     @property
     def is_solid(self) -> bool:
-        """Thin in no direction: there is no ridge."""
+        """Thin in no direction."""
         return self.dimension == self.dims
+
+    @property
+    def has_ridge(self) -> bool:
+        """Whether rows are moved to a ridge: that of a curve or a surface."""
+        return not self.is_solid and self.dimension <= SURFACE
 
 
 def thickness(rows: Floats, density: Mixture) -> Thickness:
     """Count the directions in which rows (n, k) of one piece run on, from the Hessian of the smoothed log-density.
+
+    The count is that of most of the first 600 rows, which should be in random order.
 
     A direction is thin where the curvature says that the density falls off within a third of the piece's largest standard
     deviation. A Gaussian, however long, is thin nowhere: it is as thick as its covariance says.
@@ -53,6 +62,7 @@ def thickness(rows: Floats, density: Mixture) -> Thickness:
     k, unit = rows.shape[1], float(np.sqrt(variances[-1]))
     if not unit > 0:
         return Thickness(k, k, 1.0, 1.0)
+    rows = rows[:MOST_COUNTED]
     white = axes * np.sqrt(np.maximum(variances, 1e-12 * variances[-1]))
     own = _curvatures(rows @ np.linalg.inv(white).T, _mapped(density, np.linalg.inv(white)), SMOOTHED)
     if np.median(own[:, -1]) < THIN:
