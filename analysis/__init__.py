@@ -20,8 +20,9 @@ _HOMES = {
     "Freedom": "functions.freedom",
     "Noise": "functions.noise",
     "factorize": "functions.factorization",
-    "rank_table": "functions.factorization",
+    "rank_table": "functions.tables",
     "fibre": "functions.fibres",
+    "preferred_axes": "functions.axes",
     "finite_function": "functions.finite",
     "equivalent": "functions.finite",
 }

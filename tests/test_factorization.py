@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.functions.factorization import factorize, rank_table
+from analysis.functions.factorization import factorize
 from analysis.functions.freedom import coordinate_freedom
 from analysis.functions.jacobians import singular_values
 from analysis.functions.layers import row_function
 from analysis.functions.noise import Noise
+from analysis.functions.tables import rank_table
 from flows.diffeo import StrongDiffeo
 
 

@@ -82,6 +82,7 @@ ANALYSIS = {
     "probed_angle": lambda g: analysis.probed_angle(g.s, g.s[:, 0], g.s[:, 1] > 0),
     "factorize": lambda g: repr(analysis.factorize(g.model, g.rows)),
     "rank_table": lambda g: repr(analysis.rank_table(g.model, g.rows)),
+    "preferred_axes": lambda g: repr(analysis.preferred_axes(g.flow, g.model, "0", g.rows, moves=1, rotations=9)),
     "agreement": lambda g: analysis.agreement([0, 1, 1], [0, 1, 0]),
     "coordinate_freedom": lambda g: analysis.coordinate_freedom(lambda x: {"n": len(x)}, g.rows, n_maps=2).unexplained,
     "Freedom": None,

@@ -14,10 +14,12 @@ _HOMES = {
     "equivalent": "finite",
     "FiniteFunction": "finite",
     "factorize": "factorization",
-    "rank_table": "factorization",
+    "rank_table": "tables",
     "Factorization": "factorization",
     "fibre": "fibres",
     "Fibre": "fibres",
+    "preferred_axes": "axes",
+    "PreferredAxes": "axes",
 }
 
 __all__ = sorted(_HOMES)

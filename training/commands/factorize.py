@@ -18,7 +18,8 @@ def main(argv: list[str]) -> int:
 
     from torch import nn
 
-    from analysis.functions.factorization import factorize, rank_table
+    from analysis.functions.factorization import factorize
+    from analysis.functions.tables import rank_table
 
     function, rows = function_and_inputs(given, given.rows)
     chosen = given.start is not None or given.end is not None or given.bottleneck
