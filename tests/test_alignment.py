@@ -127,6 +127,21 @@ def test_a_missing_piece_is_named():
     assert len(found.unmatched_["a"]) >= 1 and found.differs_
 
 
+def test_structures_that_one_model_lacks_are_left_out_and_the_rest_is_aligned():
+    places = np.array([[0.0, 0, 0], [6, 1, 0], [0, 7, 2], [-5, -3, 6]])
+    generator, sides = np.random.default_rng(2), []
+    for which in ((0, 1, 2), (0, 1, 3)):
+        pieces = [np.c_[letter(seed + which[-1], 120), np.zeros(120)] if seed == 0 else 0.4 * generator.normal(size=(120, 3))
+                  for seed in which]  # fmt: skip
+        sides.append(np.vstack([p + places[i] for p, i in zip(pieces, which, strict=True)]))
+    turn = random_map(3, 3, generator)
+    found = Aligner().fit(sides[0], sides[1] @ turn)
+    shared = [found.a_.pieces[240:], found.b_.pieces[240:]]  # those of the third piece on either side
+    assert [set(found.left_out_[side]) for side in "ab"] == [set(map(int, own)) for own in shared]
+    assert found.differs_ and min(angle(m.matrix, turn) for m in found.alternatives_) < 5
+    assert len(found.matches_) == 2 and "without a's piece" in found.verdict()
+
+
 def test_the_affine_step_is_kept_where_it_wins_only(unique):
     stretched = Aligner(correction="affine").fit(letter(0, 300), letter(1, 300) * [1, 1.4])
     assert stretched.correction_.bend is not None and stretched.correction_.after < stretched.correction_.before

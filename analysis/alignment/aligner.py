@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from analysis.alignment.agreement import Agreement, agreement
@@ -17,6 +17,7 @@ from analysis.alignment.evidence import Evidence, evidence
 from analysis.alignment.judge import Judge
 from analysis.alignment.matching import PLAN_ROWS, Match, matched, transport_plan
 from analysis.alignment.nulls import p_value
+from analysis.alignment.partial import choices
 from analysis.alignment.rigid import Floats, Rigid
 from analysis.alignment.scores import quality
 from analysis.alignment.search import Optimum, optima
@@ -33,6 +34,7 @@ NULL_DRAWS = 39
 SIGNIFICANT = 0.05
 
 Both = tuple[ArrayLike, ArrayLike]
+Pieces = list[NDArray[np.intp]]
 
 
 class Aligner:
@@ -57,10 +59,12 @@ class Aligner:
         own_symmetries_: each model's own group, found without the other; of the smaller block alone where sizes differ.
         is_unique_: one near-optimal map, and no symmetry anywhere.
         matches_: pieces of a and their partners; ``unmatched_`` the numbers of those without, of a and of b.
-        plan_: sparse transport plan between ``plan_rows_``.
+        left_out_: pieces of a and of b without which the rest fits, where the whole does not: structures that only one model has.
+            Fewest first; another choice of as many may fit too.
+        plan_: sparse transport plan between ``plan_rows_``, of the pieces that are not left out.
         score_: quality in [0, 1] without pairs; see :func:`~analysis.alignment.scores.quality`.
         p_value_: share of mismatched structures that fit as well; computed when it is first asked for.
-        differs_: whether even the best map costs more than chance, so that the models differ.
+        differs_: whether the models differ: even the best map costs more than chance, or pieces had to be left out.
         correction_: what the non-rigid step did, or None.
 
     Example:
@@ -157,9 +161,28 @@ class Aligner:
         if self._swapped:
             small, pieces = small[::-1], pieces[::-1]
             anchor = None if anchor is None else anchor.T
-        self._judge = Judge(small[0], small[1], self.seed)
-        found = optima(self._judge, (pieces[0], pieces[1]), self.tolerance, anchor, seed=self.seed)
+        self._judge, found = self._optima(small, pieces, anchor)
+        self.left_out_: dict[str, list[int]] = {"a": [], "b": []}
+        if self._judge.differs:
+            found = self._without_some(small, pieces, anchor) or found
         self._agreement: Agreement = agreement(self._judge, found, self.tolerance, self.seed)
+
+    def _optima(self, clouds: list[Cloud], pieces: Pieces, anchor: Floats | None) -> tuple[Judge, list[Optimum]]:
+        judge = Judge(clouds[0], clouds[1], self.seed)
+        return judge, optima(judge, (pieces[0], pieces[1]), self.tolerance, anchor, seed=self.seed)
+
+    def _without_some(self, clouds: list[Cloud], pieces: Pieces, anchor: Floats | None) -> list[Optimum] | None:
+        """The optima without the fewest pieces, if there are any without which the rest fits; they are set aside."""
+        for masks in choices(clouds, pieces, FEWEST):
+            some = [cloud.take(np.flatnonzero(mask)) for cloud, mask in zip(clouds, masks, strict=True)]
+            kept = [numbers[mask] for numbers, mask in zip(pieces, masks, strict=True)]
+            judge, found = self._optima(some, kept, anchor)
+            if not judge.differs:
+                left = [np.setdiff1d(numbers, stay).tolist() for numbers, stay in zip(pieces, kept, strict=True)]
+                self.left_out_ = dict(zip("ba" if self._swapped else "ab", left, strict=True))
+                self._judge = judge
+                return found
+        return None
 
     def _describe(self) -> None:
         best = self._agreement.optima[0]
@@ -167,31 +190,33 @@ class Aligner:
         self.alternatives_ = [self._oriented(o.map) for o in self._agreement.optima]
         self.symmetry_: Symmetry = self._agreement.shared
         self.own_symmetries_ = self._agreement.own
-        self.differs_ = self._judge.differs
+        self.differs_ = self._judge.differs or any(self.left_out_.values())
         self.is_unique_ = len(self.alternatives_) == 1 and all(
             group.is_trivial for group in (self.symmetry_, *self.own_symmetries_)
         )
         spreads = [cloud.centred().var(0) for cloud in self._judge.clouds]
         self.score_ = quality(best.cost.transport, self._judge.usual, spreads[0], spreads[1])
         generator = np.random.default_rng([self.seed, 8])
-        self.plan_rows_ = tuple(np.sort(generator.permutation(len(c))[:PLAN_ROWS]) for c in self._clouds)
+        kept = [np.flatnonzero(~np.isin(side.pieces, self.left_out_[side.name])) for side in (self.a_, self.b_)]
+        self._shared = [cloud.take(rows) for cloud, rows in zip(self._clouds, kept, strict=True)]
+        self.plan_rows_ = tuple(np.sort(generator.permutation(rows)[:PLAN_ROWS]) for rows in kept)
         some = [cloud.take(rows) for cloud, rows in zip(self._clouds, self.plan_rows_, strict=True)]
         self.plan_: csr_array = transport_plan(some[0], some[1], self.map_)
         pieces = [side.pieces[rows] for side, rows in zip((self.a_, self.b_), self.plan_rows_, strict=True)]
         self.matches_: list[Match]
         self.matches_, *lonely = matched(self.plan_, pieces[0], pieces[1])
-        self.unmatched_ = {"a": lonely[0], "b": lonely[1]}
+        self.unmatched_ = {side: sorted(lonely[i] + self.left_out_[side]) for i, side in enumerate("ab")}
         self.correction_: Correction | None = None
         if self.correction is not None:
             fit: Fit = affine if isinstance(self.correction, str) else self.correction
-            self.correction_ = correct(*self._clouds, self.map_, fit, self.seed)
+            self.correction_ = correct(self._shared[0], self._shared[1], self.map_, fit, self.seed)
 
     def _oriented(self, map: Rigid) -> Rigid:
         return Rigid(map.matrix.T, -map.shift @ map.matrix.T) if self._swapped else map
 
     @cached_property
     def p_value_(self) -> float:
-        a, b = self._clouds
+        a, b = self._shared
         return p_value(a, b, self.null_draws, self.tolerance, self.seed)
 
     @property
@@ -269,6 +294,7 @@ class Aligner:
             "is_unique": self.is_unique_,
             "matches": [match.to_dict() for match in self.matches_],
             "unmatched": self.unmatched_,
+            "left_out": self.left_out_,
             "score": self.score_,
             "p_value": self.p_value_,
             "differs": self.differs_,

@@ -34,8 +34,8 @@ def p_value(a: Cloud, b: Cloud, draws: int, tolerance: float, seed: int) -> floa
     real = _best(a, b, tolerance, generator)
     hits = 0
     for i in range(draws):
-        bent = (Cloud(_bent(a.s, generator), a.shared), b) if i % 2 else (a, Cloud(_bent(b.s, generator), b.shared))
-        hits += _best(*bent, tolerance, generator) <= real
+        pair = (Cloud(bent(a.s, generator), a.shared), b) if i % 2 else (a, Cloud(bent(b.s, generator), b.shared))
+        hits += _best(*pair, tolerance, generator) <= real
     return (1 + hits) / (1 + draws)
 
 
@@ -49,15 +49,15 @@ def _best(a: Cloud, b: Cloud, tolerance: float, generator: np.random.Generator) 
     return min(judge.badness(judge.between(polished(a, b, end))) for end in ends)
 
 
-def _bent(s: Floats, generator: np.random.Generator) -> Floats:
+def bent(s: Floats, generator: np.random.Generator, strength: float = STRENGTH) -> Floats:
     """s plus even bumps along random directions, its mean and covariance restored."""
     k = s.shape[1]
     white, root, mean = _whitened(s)
     directions = np.vstack([random_map(k, k, generator) for _ in range(2)])
     places = generator.normal(size=len(directions))
     pushes = np.vstack([random_map(k, k, generator) for _ in range(2)])
-    bent = white + STRENGTH * np.tanh(white @ directions.T + places) ** 2 @ pushes
-    return _whitened(bent)[0] @ root + mean
+    bumpy = white + strength * np.tanh(white @ directions.T + places) ** 2 @ pushes
+    return _whitened(bumpy)[0] @ root + mean
 
 
 def _whitened(s: Floats) -> tuple[Floats, Floats, Floats]:

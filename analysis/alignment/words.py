@@ -73,7 +73,13 @@ def doubts(aligner: Aligner) -> list[str]:
     ]
     if aligner.evidence_:
         lines.append(f"evidence used: {', '.join(aligner.evidence_)}")
-    if aligner.differs_:
+    left = [f"{side}'s piece {', '.join(map(str, pieces))}" for side, pieces in aligner.left_out_.items() if pieces]
+    if left:
+        lines.append(
+            f"the whole of one does not fit the whole of the other; without {' and '.join(left)} the rest does, as it may "
+            "without others"
+        )
+    elif aligner.differs_:
         lines.append(
             "even the best map costs more than chance: the two structures differ, and maps that differ by less than they do "
             "count as one answer"
