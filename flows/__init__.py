@@ -12,6 +12,8 @@ _HOMES = {
     "Exits": "exits",
     "GatedMixture": "base",
     "Front": "front",
+    "Lift": "lift",
+    "Untangled": "untangled",
     "load": "store",
     "StrongDiffeo": "diffeo",
     "intervene": "intervening",

@@ -21,8 +21,8 @@ TRUTHS = {
     "figure_eight": (2, 1, (1, 2), "loops", 0, 5),
     "torus": (3, 2, (1, 2, 1), "torus", 2, 6),
     "sphere": (3, 2, (1, 0, 1), "sphere", 0, 6),
-    "linked_circles": (3, 1, (2, 2), "link", 0, 6),
-    "trefoil": (3, 1, (1, 1), "knot", 0, 6),
+    "linked_circles": (3, 1, (2, 2), "link", 1, 6),
+    "trefoil": (3, 1, (1, 1), "knot", 1, 6),
     "swiss_roll": (3, 2, (1,), "sheet", 0, 6),
 }
 STRUCTURED = [name for name in PLANTED_NAMES if name != "gaussian"]

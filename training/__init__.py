@@ -9,6 +9,7 @@ _HOMES = {
     "PathSettings": "settings",
     "FunnelModule": "module",
     "FunnelEstimator": "estimator",
+    "untangle": "untangling",
     "planted": "planting",
     "PLANTED_NAMES": "planting",
     "capture": "capturing",

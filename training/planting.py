@@ -25,7 +25,8 @@ class Planted:
         x: (rows, D) float32, what the user sees.
         structure: (rows, k) float32, the structure with its thickness before the diffeomorphism, whitened.
         labels: (rows,) int64, index of the piece.
-        angles: (rows, j) float32 radians in [0, 2 pi), before thickness: circle j = 1, torus j = 2, else j = 0.
+        angles: (rows, j) float32 radians in [0, 2 pi), before thickness: circle, trefoil, linked circles j = 1, torus
+            j = 2, else j = 0.
         structure_dim: true k at kappa = 1, the dimension of the planted embedding.
         intrinsic_dim: dimension of the structure without thickness.
         betti: Betti numbers of the structure without thickness, from degree 0 on.
@@ -186,8 +187,8 @@ _SHAPES = {
     "figure_eight": _Shape(_figure_eight, 2, 1, (1, 2), "loops"),
     "torus": _Shape(_torus, 3, 2, (1, 2, 1), "torus", angles=2),
     "sphere": _Shape(_sphere, 3, 2, (1, 0, 1), "sphere"),
-    "linked_circles": _Shape(_linked_circles, 3, 1, (2, 2), "link"),
-    "trefoil": _Shape(_trefoil, 3, 1, (1, 1), "knot"),
+    "linked_circles": _Shape(_linked_circles, 3, 1, (2, 2), "link", angles=1),
+    "trefoil": _Shape(_trefoil, 3, 1, (1, 1), "knot", angles=1),
     "swiss_roll": _Shape(_swiss_roll, 3, 2, (1,), "sheet", scored=False),
 }
 PLANTED_NAMES: tuple[str, ...] = tuple(_SHAPES)

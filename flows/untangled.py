@@ -1,0 +1,116 @@
+"""Untangled: a flow, the lift of its structure block, and a second flow that narrows what was lifted."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from flows.augment import row_noise
+from flows.flow import DRAWS, FunnelFlow
+from flows.inputs import as_rows
+from flows.lift import Lift
+
+FIRST, LIFT, SECOND = "first", "lift.safetensors", "second"
+
+
+class Untangled(nn.Module):
+    """x -> (s, n) -> lift of s -> (s', n'): knotted structure s of k dimensions becomes s' of k' < k without a tear.
+
+    Args:
+        first: a flow with structure (k >= 1) and no augmented dimensions of its own.
+        lift: of its structure block.
+        second: a flow of the lifted rows (A + k columns).
+
+    Raises:
+        ValueError: the three do not fit together.
+    """
+
+    def __init__(self, first: FunnelFlow, lift: Lift, second: FunnelFlow):
+        super().__init__()
+        if first.front.augment:
+            raise ValueError("the first flow has augmented dimensions; untangle a flow trained with model.augment 0")
+        if first.structure_dim != lift.structure_dim:
+            raise ValueError(
+                f"the lift is of {lift.structure_dim} dimensions, the first flow has k = {first.structure_dim}"
+            )
+        if second.front.features != lift.augment + lift.structure_dim:
+            raise ValueError(
+                f"the second flow takes {second.front.features} columns, the lift puts out {lift.augment} + {lift.structure_dim}"
+            )
+        self.first, self.lift, self.second = first, lift, second
+
+    @property
+    def structure_dim(self) -> int:
+        """k', of the untangled structure."""
+        return self.second.structure_dim
+
+    def lifted(self, x: object, draw: int = 0) -> Tensor:
+        """(a, r) (B, A + k) of x (B, D), at draw number ``draw`` of each row."""
+        s = self.first.encode(x)
+        return self.lift(s, row_noise(s, self.lift.augment, draw))
+
+    def encode(self, x: object, draws: int = DRAWS) -> Tensor:
+        """s' (B, k') of x (B, D): the mean over the lift's draws."""
+        return self._encodings(x, draws).mean(0)
+
+    def spread(self, x: object, draws: int = DRAWS) -> Tensor:
+        """Standard deviation (B, k') of s' over a row's draws."""
+        return self._encodings(x, draws).std(0, correction=0)
+
+    def _encodings(self, x: object, draws: int) -> Tensor:
+        return torch.stack([self.second.encode(self.lifted(x, draw)) for draw in range(_checked(draws))])
+
+    def decode(self, s: Tensor) -> Tensor:
+        """x (B, D) of s' (B, k') with all noise at zero."""
+        return self.first.decode(self.lift.inverse(self.second.decode(s))[0])
+
+    def project(self, x: object) -> Tensor:
+        """decode(encode(x)): x with its noise put to zero."""
+        return self.decode(self.encode(x))
+
+    def log_prob(self, x: object, draws: int = DRAWS) -> Tensor:
+        """Log-density (B,) in nats, importance weighted over ``draws``: in expectation a lower bound, tighter with more."""
+        rows = as_rows(x, width=self.first.front.features).to(self.first.exits.tau)
+        z, ladj = self.first.call_and_ladj(rows)
+        s, n = self.first.split(z)
+        logs = []
+        for draw in range(_checked(draws)):
+            noise = row_noise(s, self.lift.augment, draw)
+            logs.append(self.second.log_prob(self.lift(s, noise)) + self.lift.log_weight(noise))
+        structure = torch.stack(logs).logsumexp(0) - math.log(len(logs))
+        log_noise = -0.5 * (n.square() + math.log(2 * math.pi)).sum(1)
+        return structure + log_noise + ladj + self.first.front.floor_log_prob(rows)
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x (count, D)."""
+        s, _ = self.lift.inverse(self.second.sample(count, generator))
+        return self.first.decode(s, "draw", generator)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``first/``, ``lift.safetensors`` and ``second/`` into ``folder``."""
+        folder = Path(folder)
+        self.first.save(folder / FIRST)
+        self.second.save(folder / SECOND)
+        self.lift.save(folder / LIFT)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Untangled":
+        """What :meth:`save` or ``unknot untangle`` wrote.
+
+        Raises:
+            FileNotFoundError: one of the three is missing.
+            ValueError: one is damaged, or they do not fit together.
+        """
+        from flows.store import load
+
+        folder = Path(folder)
+        lift = Lift.load(folder / LIFT)
+        return cls(load(folder / FIRST), lift, load(folder / SECOND))
+
+
+def _checked(draws: int) -> int:
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}; {DRAWS} is the default")
+    return draws

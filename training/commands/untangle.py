@@ -1,0 +1,93 @@
+"""``unknot untangle``: a finished run's structure, up by its spectral coordinates and down into fewer dimensions."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.commands._fits import each_run, set_up
+from training.presets import resolve_argv
+
+if TYPE_CHECKING:
+    from analysis.run import SavedRun
+    from flows.lift import Lift
+    from flows.untangled import Untangled
+
+_MOST_ROWS = 4000
+
+
+def main(argv: list[str]) -> int:
+    """``unknot untangle RUN [--out DIR] [flags of unknot fit]``."""
+    parser = ArgumentParser(
+        prog="unknot untangle",
+        description="Lift the structure of a finished run by the spectral coordinates of its neighbour graph and fit what was "
+        "lifted: OUT/first, OUT/lift.safetensors, OUT/second (a run folder), OUT/untangled.png. Flags of unknot fit go through; "
+        "the same command goes on where it stopped.",
+    )
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default RUN-untangled)")
+    given, rest = parser.parse_known_args(argv)
+
+    from analysis.run import SavedRun
+    from flows.untangled import FIRST, LIFT, SECOND, Untangled
+    from training.options import fit_options
+    from training.panels import save_panel
+    from training.spectral import spectrum
+    from training.untangling import is_tangled, structure, words
+    from training.untangling_figure import plot_untangled
+
+    rest = resolve_argv(rest)
+    options = fit_options(rest)
+    if options.resume or any(vars(options.data)[name] for name in ("subject", "planted", "file")):
+        raise ValueError("unknot untangle takes its data from RUN and goes on by itself: leave out --resume and --data")
+    set_up(options)
+    saved = SavedRun.load(given.run)
+    s = structure(saved.flow, saved.x)
+    found = spectrum(s, options.seed)
+    if not is_tangled(found, s):
+        print(words(found, s.shape[1], None))
+        return 0
+    out, lift = given.out or Path(f"{given.run.rstrip('/')}-untangled"), found.lift()
+    saved.flow.save(out / FIRST)
+    lift.save(out / LIFT)
+    flags = _write_lifted(out / "lifted.safetensors", lift, s, saved)
+    for _ in each_run(out, rest, {SECOND: flags}):
+        pass
+    flow = Untangled.load(out)
+    after = flow.encode(saved.x)
+    save_panel(plot_untangled(s.numpy(), after.numpy(), found), out / "untangled.png")
+    print(f"\n{words(found, s.shape[1], flow.structure_dim)}\n{_faithful(flow, after)}")
+    print(f"wrote {out}; look further with: unknot report {out / SECOND}")
+    return 0
+
+
+def _write_lifted(file: Path, lift: "Lift", s, saved: "SavedRun") -> list[str]:  # type: ignore[no-untyped-def]
+    """The lifted rows with their labels and sources, and the flags that name them."""
+    import torch
+    from safetensors.torch import save
+
+    from flows.writing import write_whole
+    from training.untangling import lifted
+
+    tensors, flags = {"lifted": lifted(lift, s)}, [f"--data.file={file}", "--data.key=lifted"]
+    for name, ids in (("labels", saved.labels), ("groups", saved.sources)):
+        if ids is not None:
+            tensors[name] = torch.from_numpy(ids)
+            flags.append(f"--data.{name}={name}")
+    write_whole({file: save(tensors)})
+    return flags
+
+
+def _faithful(flow: "Untangled", after) -> str:  # type: ignore[no-untyped-def]
+    """Whether the untangled structure and the same put back into k dimensions have the same neighbours, both ways."""
+    import torch
+
+    from analysis.edges import neighbour_edges
+
+    after = after[:: -(-len(after) // _MOST_ROWS)]
+    with torch.no_grad():
+        back = flow.lift.inverse(flow.second.decode(after))[0].numpy()
+    there, again = neighbour_edges(back, after), neighbour_edges(after, back)
+    return (
+        f"neighbours kept (continuity): {there.continuity:.3f} on the way down, {again.continuity:.3f} on the way back; "
+        f"rows that jump: {there.lost:.1%} and {again.lost:.1%}; torn patches: {len(there.patches)} and {len(again.patches)}"
+    )

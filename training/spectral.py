@@ -1,0 +1,150 @@
+"""Coordinates of a cloud that know nothing of how it lies in space: eigenvectors of its neighbour graph."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import eigsh
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from flows.lift import SPREAD, Lift
+
+Floats = NDArray[np.float64]
+
+MOST_ROWS = 10_000
+LANDMARKS = 1500
+NEIGHBOURS = 12
+DENSEST = 0.7
+SMALLEST_PIECE = 0.02
+VECTORS = 6
+NEW = 0.5  # an eigenvector that the chosen ones explain to less than this residual is a direction of its own
+APART = 4.0  # between pieces, in standard deviations of one
+FEWEST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Spectral coordinates of the dense rows of a cloud.
+
+    Attributes:
+        points, coordinates: dense rows (n, k) and their coordinates (n, r), pieces side by side along the first.
+        pieces: number of pieces of the graph.
+        eigenvalues, residuals: of each piece its graph's eigenvalues and how new each eigenvector is, heaviest piece first.
+        rows, seed: rows looked at and what drew them.
+    """
+
+    points: Floats
+    coordinates: Floats
+    pieces: int
+    eigenvalues: tuple[tuple[float, ...], ...]
+    residuals: tuple[tuple[float, ...], ...]
+    rows: int
+    seed: int
+
+    @property
+    def dims(self) -> int:
+        """r, coordinates."""
+        return self.coordinates.shape[1]
+
+    def lift(self, spread: float = SPREAD) -> Lift:
+        """The lift by these coordinates, on at most 1500 landmarks; its kernel is as wide as their sixth neighbours are far."""
+        chosen = np.random.default_rng([self.seed, 1]).permutation(len(self.points))[:LANDMARKS]
+        points, coordinates = self.points[chosen], self.coordinates[chosen]
+        width = float(np.median(cKDTree(points).query(points, 7)[0][:, -1]))
+        return Lift(_float(points), _float(coordinates), width, spread)
+
+
+def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
+    """Spectral coordinates of ``points`` (N, k): as many as its pieces have directions of their own.
+
+    Of more than 10 000 rows that many are drawn. The sparsest three tenths are left out: single rows between two strands
+    join what is apart, and the eigenvectors then show the shortcut. The graph joins 12 neighbours with self-tuned Gaussian
+    weights (Zelnik-Manor and Perona 2004), normalised so that the eigenvectors do not depend on the density (Coifman and Lafon
+    2006, alpha = 1). Of each piece's first 6 eigenvectors those are kept that the ones before do not explain (local linear
+    regression, Dsilva et al. 2018): a closed curve has two, not six.
+
+    Raises:
+        ValueError: fewer than 200 rows.
+    """
+    cloud = points.double().cpu().numpy()
+    if len(cloud) < FEWEST_ROWS:
+        raise ValueError(f"a neighbour graph of the structure needs at least {FEWEST_ROWS} rows, got {len(cloud)}")
+    rng = np.random.default_rng([seed, 0])
+    cloud = cloud[np.sort(rng.permutation(len(cloud))[:MOST_ROWS])]
+    radius = cKDTree(cloud).query(cloud, NEIGHBOURS + 1)[0][:, -1]
+    core = cloud[radius <= np.quantile(radius, DENSEST)]
+    weights = _graph(core)
+    _, labels = connected_components(weights, directed=False)
+    counts = np.bincount(labels)
+    pieces = [p for p in np.argsort(-counts, kind="stable") if counts[p] >= SMALLEST_PIECE * len(core)]
+    found = [_piece(weights[labels == p][:, labels == p], rng) for p in pieces]
+    dims = max(coordinates.shape[1] for coordinates, _, _ in found)
+    rows, placed = [], []
+    for place, (piece, (coordinates, _, _)) in enumerate(zip(pieces, found, strict=True)):
+        wide = np.pad(coordinates, ((0, 0), (0, dims - coordinates.shape[1])))
+        wide[:, 0] += APART * (place - (len(pieces) - 1) / 2)
+        rows.append(core[labels == piece])
+        placed.append(wide)
+    return Spectrum(
+        points=np.concatenate(rows),
+        coordinates=np.concatenate(placed),
+        pieces=len(pieces),
+        eigenvalues=tuple(tuple(values.tolist()) for _, values, _ in found),
+        residuals=tuple(tuple(residuals) for _, _, residuals in found),
+        rows=len(cloud),
+        seed=seed,
+    )
+
+
+def _graph(points: Floats) -> csr_array:
+    """Symmetric weights exp(-d² / (d_i d_j)) of every row to its 12 nearest, d_i the distance of its twelfth."""
+    distances, index = cKDTree(points).query(points, NEIGHBOURS + 1)
+    distances, index = distances[:, 1:], index[:, 1:]
+    scale = np.maximum(distances[:, -1], 1e-12)
+    weights = np.exp(-(distances**2) / (scale[:, None] * scale[index]))
+    start = np.repeat(np.arange(len(points)), NEIGHBOURS)
+    graph = csr_array((weights.ravel(), (start, index.ravel())), shape=(len(points), len(points)))
+    return graph.maximum(graph.T)
+
+
+def _piece(weights: csr_array, rng: np.random.Generator) -> tuple[Floats, Floats, list[float]]:
+    """Coordinates (n, r) of unit variance of one connected piece, its eigenvalues, and how new each eigenvector is."""
+    density = weights.sum(1)
+    weights = diags_array(1 / density) @ weights @ diags_array(1 / density)
+    degree = weights.sum(1)
+    walk = diags_array(degree**-0.5) @ weights @ diags_array(degree**-0.5)
+    count = min(VECTORS + 1, len(degree) - 1)
+    values, vectors = eigsh(walk, k=count, sigma=1.0001, which="LM", v0=np.ones(len(degree)))  # next to 1, the largest
+    falling = np.argsort(-values)
+    values, vectors = values[falling], vectors[:, falling] / vectors[:, falling[:1]]
+    vectors = vectors[:, 1:]
+    vectors = (vectors - vectors.mean(0)) / vectors.std(0)
+    chosen, residuals = [0], [1.0]
+    sample = rng.permutation(len(vectors))[:1000]
+    for number in range(1, vectors.shape[1]):
+        residuals.append(_unexplained(vectors[sample, number], vectors[sample][:, chosen]))
+        if residuals[-1] >= NEW:
+            chosen.append(number)
+    return vectors[:, chosen], 1 - values[1:], residuals
+
+
+def _unexplained(values: Floats, others: Floats) -> float:
+    """Residual sd of leave-one-out local linear regression of values (n,) of unit variance on others (n, j)."""
+    distances = cdist(others, others)
+    weights = np.exp(-((6 * distances / np.median(distances)) ** 2))
+    np.fill_diagonal(weights, 0.0)
+    design = np.c_[np.ones(len(others)), others]
+    normal = np.einsum("nm,mi,mj->nij", weights, design, design, optimize=True)
+    normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(design.shape[1])
+    right = (weights * values) @ design
+    fitted = np.einsum("ni,ni->n", design, np.linalg.solve(normal, right[..., None])[..., 0])
+    return float(np.sqrt(np.mean((values - fitted) ** 2)) / values.std())
+
+
+def _float(array: Floats) -> Tensor:
+    return torch.from_numpy(array).float()
