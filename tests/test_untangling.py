@@ -126,8 +126,8 @@ def segment(rows):
 @pytest.mark.parametrize(
     ("points", "pieces", "dims"),
     [
-        (ring(1500), 1, 2),
-        (np.concatenate([ring(1500), ring(1500, 4.0, 1)]), 2, 2),
+        (ring(3000), 1, 2),
+        (np.concatenate([ring(3000), ring(3000, 4.0, 1)]), 2, 2),
         (ball(2000), 1, 3),
         (segment(1500), 1, 1),
     ],

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 MOST_ROWS = 10_000
 LANDMARKS = 1500
 NEIGHBOURS = 12
-DENSEST = 0.7
+DENSEST = 0.8
 SMALLEST_PIECE = 0.02
 VECTORS = 6
 NEW = 0.5  # an eigenvector that the chosen ones explain to less than this residual is a direction of its own
@@ -62,7 +62,7 @@ class Spectrum:
 def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
     """Spectral coordinates of ``points`` (N, k): as many as its pieces have directions of their own.
 
-    Of more than 10 000 rows that many are drawn. The sparsest three tenths are left out: single rows between two strands
+    Of more than 10 000 rows that many are drawn. The sparsest fifth is left out: single rows between two strands
     join what is apart, and the eigenvectors then show the shortcut. The graph joins 12 neighbours with self-tuned Gaussian
     weights (Zelnik-Manor and Perona 2004), normalised so that the eigenvectors do not depend on the density (Coifman and Lafon
     2006, alpha = 1). Of each piece's first 6 eigenvectors those are kept that the ones before do not explain (local linear
