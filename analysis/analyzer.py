@@ -342,11 +342,14 @@ class Analyzer:
             return Nothing("loops")
         from analysis.topology.loops import loops
         from analysis.topology.survey import survey
+        from analysis.topology.unions import united
 
-        return loops(survey(self.s, self._tree.labels_, self.density, self.seed))  # type: ignore[union-attr]
+        tree: MergeTree = self._tree  # type: ignore[assignment]
+        parts = united(tree, self.s, self.density.mixture, self.seed)
+        return loops(survey(self.s, tree.labels_, self.density, self.seed, parts))
 
     def loops(self) -> Loops | Nothing:
-        """Loops and voids of every piece's densest 90 %, with p-values, member rows, and an angle around each loop.
+        """Loops and voids of every shape's densest 90 %, with p-values, member rows, and an angle around each loop.
 
         The angle of new activations x around loop 0 is ``analyzer.loops()[0].angle(analyzer.flow.encode(x))``.
         """
@@ -377,7 +380,7 @@ class Analyzer:
         return Nothing("describe") if isinstance(self._loops, Nothing) else describe(self._loops)
 
     def describe(self) -> Description | Nothing:
-        """What every piece is (blob, arc, circle, torus, knot, ...), one sentence each, with how sure that is."""
+        """What every piece is, or several together: blob, arc, circle, torus, ...; one sentence each, with how sure that is."""
         return self._description
 
     def report(self, path: str | Path) -> Path:

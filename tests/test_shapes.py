@@ -1,6 +1,7 @@
 """Naming shapes: ridge, landmarks, angles, branches, cup product, and what the analyzer says of clouds of known shape."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,17 @@ from analysis.em import Mixture
 from analysis.topology.branches import loose_ends, shared_way
 from analysis.topology.circular import CircularCoordinate, circular_coordinates, shortest_basis
 from analysis.topology.curve import closed_curve
+from analysis.topology.describe import describe
 from analysis.topology.homology import PRIME, diagram, p_value, ratio_at
 from analysis.topology.knot import polygon_knot
 from analysis.topology.landmarks import maxmin
+from analysis.topology.loops import loops
 from analysis.topology.naming import kind_of
 from analysis.topology.reading import read_piece
 from analysis.topology.ridge import derivatives, is_frequented, thickness, to_ridge
+from analysis.topology.survey import survey
 from analysis.topology.torus import cup_product_remainder, triangles
+from analysis.topology.unions import united
 
 ROWS = 1600
 
@@ -67,6 +72,39 @@ def test_a_bent_lump_of_three_dimensions_is_a_blob_without_a_ridge():
     assert found.thickness.dimension == 3 and not found.saw_voids
     assert kind_of(found) == ("blob", "thin in 2 of 5 directions")
     assert found.projected(points) is points
+
+
+def test_a_loop_through_several_pieces_is_one_shape():
+    wobbly = Analyzer.from_structure(shapes.cloud(shapes.wobbly, 2500, 2, 0.06), seed=2)
+    assert wobbly.tree().count == 3, "its slow stretches are modes of the density"
+    described = wobbly.describe()
+    assert described.kind == "circle" and described.pieces[0].pieces == (0, 1, 2)
+    assert "circle (3 pieces in 1 shape)" in repr(
+        described
+    ) and "pieces 0, 1 and 2 (100% of the rows) together" in repr(described)
+    assert wobbly.knot(0).verdict == "unknotted" and len(wobbly.loops()[0].rows) == 2500
+
+
+def test_loops_of_their_own_keep_pieces_apart():
+    ring = shapes.cloud(shapes.circle, 800, 0, 0.1)
+    two = Analyzer.from_structure(np.concatenate([ring, ring + np.array([4, 0])]))
+    assert united(two.tree(), two.s, two.density.mixture) == ((0,), (1,))
+
+
+def test_where_the_draws_disagree_lower_masses_are_read(circle, monkeypatch):
+    said = {0.9: "unknown", 0.75: "circle", 0.6: "arc"}
+    monkeypatch.setattr("analysis.topology.survey.read_piece", lambda rows, density, rng, mass: mass)
+    monkeypatch.setattr("analysis.topology.survey.kind_of", lambda mass: (said[mass], ""))
+    labels = np.zeros(ROWS, dtype=np.intp)
+    found = survey(circle.s, labels, circle.density, draws=3)
+    assert found.masses == (0.75,) and found.readings == ((0.75,) * 3,)
+    said.update({0.75: "unknown", 0.6: "unknown"})
+    assert survey(circle.s, labels, circle.density, draws=3).masses == (0.9,), "nothing is agreed on anywhere"
+
+
+def test_a_lower_mass_is_said(circle):
+    lower = replace(circle.loops().survey, masses=(0.6,))
+    assert "by its densest 60%, for on its densest 90% the draws do not agree" in repr(describe(loops(lower)))
 
 
 def test_betti_numbers_alone_do_not_make_a_torus():
@@ -245,6 +283,16 @@ def test_a_basis_is_made_short():
 def test_shared_way_of_figure_eight_and_theta():
     assert shared_way(np.linalg.inv(np.diag([2.0, 3.0]))) == 0
     assert shared_way(np.linalg.inv(np.array([[2.0, 1.0], [1.0, 2.0]]))) == pytest.approx(0.5)
+
+
+def test_the_shared_way_does_not_depend_on_where_landmarks_lie_close():
+    upper, lower = np.linspace(0, np.pi, 150), np.linspace(np.pi, 2 * np.pi, 45)[1:-1]
+    arms = [np.stack([np.cos(t), np.sin(t)], axis=1) for t in (upper, lower)]
+    diameter = np.stack([np.linspace(-1, 1, 30)[1:-1], np.zeros(28)], axis=1)
+    landmarks = np.concatenate([*arms, diameter])
+    found = diagram(landmarks, 1)
+    _, gram = circular_coordinates(landmarks, found.cocycles[:2], PRIME, 0.25)
+    assert shared_way(gram) == pytest.approx(2 / (2 + np.pi), abs=0.08)
 
 
 @pytest.mark.parametrize(("name", "ends", "loops"), [("arc", 2, 0), ("tree", 3, 0), ("circle", 0, 1), ("theta", 0, 2)])

@@ -64,8 +64,10 @@ def circular_coordinates(
 ) -> tuple[list[CircularCoordinate], Floats]:
     r"""One coordinate for each independent cocycle, and their inner products (b, b).
 
-    Each cocycle is lifted to the integers, and the real one of least energy :math:`\sum_{ij} \theta_{ij}^2` in its class is
-    found by least squares (de Silva, Morozov and Vejdemo-Johansson, Persistent cohomology and circular coordinates, 2011).
+    Each cocycle is lifted to the integers, and the real one of least energy :math:`\sum_{ij} w_{ij} \theta_{ij}^2` in its
+    class is found by least squares (de Silva, Morozov and Vejdemo-Johansson, Persistent cohomology and circular coordinates,
+    2011). :math:`w_{ij} = 1 / (d_i d_j)`, d the numbers of neighbours, so that it does not matter where landmarks happen to
+    lie close together (as in Coifman and Lafon, Diffusion maps, 2006, with alpha = 1).
     A class is only known up to integer combinations with the others: the shortest basis is taken, by pairwise (Lagrange)
     reduction of the inner products (Scoccola et al., Toroidal coordinates, 2022).
 
@@ -84,17 +86,24 @@ def circular_coordinates(
     if not len(cocycles):
         return [], np.zeros((0, 0))
     lifted = np.stack([_lifted(c, prime, linked) for c in cocycles])
-    laplacian = np.diag(linked.sum(1).astype(float)) - linked
+    degrees = linked.sum(1)
+    weights = linked / np.outer(degrees, degrees)
+    weights *= linked.sum() / weights.sum()
+    laplacian = np.diag(weights.sum(1)) - weights
     laplacian += 1.0 / len(landmarks)  # fixes the constant, which is free
-    offsets = np.linalg.solve(laplacian, lifted.sum(1).astype(float).T).T  # (b, m): potential whose steps fit best
+    offsets = np.linalg.solve(laplacian, (weights * lifted).sum(1).T).T  # (b, m): potential whose steps fit best
     steps = lifted + (offsets[:, :, None] - offsets[:, None, :]) * linked
-    basis = shortest_basis(np.einsum("aij,bij->ab", steps, steps))
+    basis = shortest_basis(_gram(weights, steps))
     steps = np.einsum("ab,bij->aij", basis, steps)
     found = [
         CircularCoordinate(landmarks, turns, step, linked, scale)
         for turns, step in zip(-basis @ offsets % 1.0, steps, strict=True)
     ]
-    return found, np.einsum("aij,bij->ab", steps, steps) / 2
+    return found, _gram(weights, steps)
+
+
+def _gram(weights: Floats, steps: Floats) -> Floats:
+    return np.einsum("ij,aij,bij->ab", weights, steps, steps, optimize=True) / 2
 
 
 def _lifted(cocycle: NDArray[np.intp], prime: int, linked: NDArray[np.bool_]) -> Integers:

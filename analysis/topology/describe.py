@@ -13,6 +13,7 @@ from analysis.topology.knot import Knot
 from analysis.topology.linking import Linking
 from analysis.topology.loops import Loops
 from analysis.topology.naming import SENTENCES
+from analysis.topology.survey import MASSES, in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,23 +21,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Named:
-    """A piece and what it is called.
+    """A piece, or several that are one shape, and what it is called.
 
     Attributes:
-        piece: its number in the tree.
+        part: its number in the survey.
+        pieces: its pieces in the tree.
         kind: a word of ``naming.SENTENCES``, or "unknown".
         confidence: share of the draws that call it so; of a knot also of the polygons.
         mass: share of the rows.
+        level: share of these, the densest, that the name is of.
         doubt: what is undecided or speaks against all words; empty if nothing.
         votes: what the draws call it, and how many do.
         loops: numbers of its loops.
         knot: the verdict on its loop, where it is one loop in three dimensions.
     """
 
-    piece: int
+    part: int
+    pieces: tuple[int, ...]
     kind: str
     confidence: float
     mass: float
+    level: float
     doubt: str
     votes: dict[str, int]
     loops: tuple[int, ...] = ()
@@ -45,7 +50,8 @@ class Named:
     @property
     def sentence(self) -> str:
         """One plain sentence."""
-        head = f"piece {self.piece} ({self.mass:.0%} of the rows) is"
+        together = " together are" if len(self.pieces) > 1 else " is"
+        head = f"{in_words(self.pieces)} ({self.mass:.0%} of the rows){together}"
         if self.kind == "unknown":
             return f"{head} of no shape that has a name here: {self.doubt}"
         article = "an" if self.kind[0] in "aeiou" else "a"
@@ -61,10 +67,11 @@ class Named:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
-            "piece": self.piece,
+            "pieces": list(self.pieces),
             "kind": self.kind,
             "confidence": self.confidence,
             "mass": self.mass,
+            "level": self.level,
             "sentence": self.sentence,
             "votes": self.votes,
             "loops": list(self.loops),
@@ -82,8 +89,8 @@ class Description:
     """What a structure block looks like.
 
     Attributes:
-        pieces: named, heaviest first.
-        links: pairs of loops of different pieces that wind round one another.
+        pieces: named, the piece itself or several that are one shape; heaviest first.
+        links: pairs of loops of different shapes that wind round one another.
         undecided: pairs of which the draws disagree.
         found: the loops.
     """
@@ -120,7 +127,10 @@ class Description:
         }
 
     def __repr__(self) -> str:
-        many = f"{len(self.pieces)} piece{'s' * (len(self.pieces) > 1)}"
+        count = sum(len(named.pieces) for named in self.pieces)
+        many = f"{count} piece{'s' * (count > 1)}"
+        if count > len(self.pieces):
+            many += f" in {len(self.pieces)} shape{'s' * (len(self.pieces) > 1)}"
         lines = [f"{self.kind} ({many}), confidence {self.confidence:.2f}"]
         lines += [f"  {named!r}" for named in self.pieces]
         lines += [f"  {link!r}" for link in (*self.links, *self.undecided)]
@@ -135,7 +145,7 @@ class Description:
 
 def describe(found: Loops) -> Description:
     """Name every piece; where a piece is one loop in three dimensions say whether it is knotted, and what it is linked with."""
-    pieces = tuple(_named(found, piece) for piece in range(len(found.survey.readings)))
+    pieces = tuple(_named(found, part) for part in range(len(found.survey.readings)))
     single = [named.loops[0] for named in pieces if named.kind in ("circle", "knot") and found.survey.dims == 3]
     closed = [number for number in single if any(curve is not None for curve in found.curves(number))]
     pairs = [found.linking(one, other) for one, other in combinations(closed, 2)]
@@ -143,16 +153,22 @@ def describe(found: Loops) -> Description:
     return Description(pieces, links, tuple(pair for pair in pairs if not pair.is_decided), found)
 
 
-def _named(found: Loops, piece: int) -> Named:
-    kind, confidence, doubt = found.survey.kind(piece)
-    numbers = tuple(loop.number for loop in found.loops if loop.piece == piece)
+def _named(found: Loops, part: int) -> Named:
+    kind, confidence, doubt = found.survey.kind(part)
+    numbers = tuple(loop.number for loop in found.loops if loop.part == part)
+    level = found.survey.masses[part]
+    if level < MASSES[0]:
+        only = f"by its densest {level:.0%}, for on its densest {MASSES[0]:.0%} the draws do not agree"
+        doubt = f"{doubt}; {only}" if doubt else only
     named = Named(
-        piece=piece,
+        part=part,
+        pieces=found.survey.parts[part],
         kind=kind,
         confidence=confidence,
-        mass=float((found.survey.labels == piece).mean()),
+        mass=float((found.survey.labels == part).mean()),
+        level=level,
         doubt=doubt,
-        votes=dict(Counter(word for word, _ in found.survey.kinds(piece))),
+        votes=dict(Counter(word for word, _ in found.survey.kinds(part))),
         loops=numbers,
     )
     if kind != "circle" or found.survey.dims != 3 or all(curve is None for curve in found.curves(numbers[0])):

@@ -15,7 +15,7 @@ from analysis.topology.homology import Bar
 from analysis.topology.knot import Knot, knot
 from analysis.topology.linking import Linking, linking
 from analysis.topology.reading import Reading
-from analysis.topology.survey import Survey
+from analysis.topology.survey import Survey, in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,16 +31,18 @@ class Loop:
 
     Attributes:
         number: in :class:`Loops`.
-        piece: of the tree.
-        place: among the piece's loops.
+        part: its number in the survey.
+        pieces: of the tree, that it runs through.
+        place: among the part's loops.
         bar: its scales and p-value in the draw that its angle comes from.
-        p_value: median over the draws of what the piece's loop of that rank has; 1 in draws without.
+        p_value: median over the draws of what the part's loop of that rank has; 1 in draws without.
         seen: share of the draws that have it.
-        rows: numbers of the rows on it: of its piece, where it is one loop or a surface all of them, else where the angle moves.
+        rows: numbers of the rows on it: of its pieces, where it is one loop or a surface all of them, else where the angle moves.
     """
 
     number: int
-    piece: int
+    part: int
+    pieces: tuple[int, ...]
     place: int
     bar: Bar
     p_value: float
@@ -70,7 +72,7 @@ class Loop:
         """Plain data; an end beyond the largest scale as None."""
         return {
             "number": self.number,
-            "piece": self.piece,
+            "pieces": list(self.pieces),
             "birth": self.bar.birth,
             "death": self.bar.death if np.isfinite(self.bar.death) else None,
             "p_value": self.p_value,
@@ -80,18 +82,18 @@ class Loop:
 
     def __repr__(self) -> str:
         return (
-            f"loop {self.number} in piece {self.piece}: {len(self.rows)} rows, from scale {self.bar.birth:.2f} to "
+            f"loop {self.number} in {in_words(self.pieces)}: {len(self.rows)} rows, from scale {self.bar.birth:.2f} to "
             f"{self.bar.death:.2f}, p {_small(self.p_value)}, in {self.seen:.0%} of the draws"
         )
 
 
 @dataclass(frozen=True, repr=False)
 class Loops:
-    """All loops that count, the longest-lived of each piece first, and the voids.
+    """All loops that count, the longest-lived of each part first, and the voids.
 
     Attributes:
         loops: with their angles.
-        voids: (piece, bar, share of the draws that have as many) for each void.
+        voids: (part, bar, share of the draws that have as many) for each void.
         survey: the readings they come from.
         notes: what was not looked for.
     """
@@ -126,7 +128,7 @@ class Loops:
     def curves(self, number: int) -> list[Floats | None]:
         """Closed polygons (m, 3) through a loop, one a draw; None in draws that do not show it.
 
-        Where a piece has several loops their order changes from draw to draw, so that one draw alone is given.
+        Where a part has several loops their order changes from draw to draw, so that one draw alone is given.
 
         Raises:
             ValueError: no such loop, or rows that are not three-dimensional.
@@ -140,7 +142,7 @@ class Loops:
         alone = len(loop._reading.coordinates) == 1
         return [
             reading.curves[loop.place] if reading is loop._reading or (alone and len(reading.curves) == 1) else None
-            for reading in self.survey.readings[loop.piece]
+            for reading in self.survey.readings[loop.part]
         ]
 
     def knot(self, number: int = 0) -> Knot:
@@ -171,8 +173,14 @@ class Loops:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         voids = [
-            {"piece": piece, "birth": bar.birth, "ratio": bar.ratio, "p_value": bar.p_value, "seen": seen}
-            for piece, bar, seen in self.voids
+            {
+                "pieces": list(self.survey.parts[part]),
+                "birth": bar.birth,
+                "ratio": bar.ratio,
+                "p_value": bar.p_value,
+                "seen": seen,
+            }
+            for part, bar, seen in self.voids
         ]
         return {
             "loops": [loop.to_dict() for loop in self.loops],
@@ -189,11 +197,12 @@ class Loops:
 
     def __repr__(self) -> str:
         many = f"{len(self.loops)} loop{'s' * (len(self.loops) != 1)}, {len(self.voids)} void{'s' * (len(self.voids) != 1)}"
-        lines = [f"{many} in {len(self.survey.readings)} pieces; p against blobs, {self._draws} draws"]
+        shapes = f"{len(self.survey.parts)} shape{'s' * (len(self.survey.parts) > 1)}"
+        lines = [f"{many} in {shapes}; p against blobs, {self._draws} draws"]
         lines += [f"  {loop!r}" for loop in self.loops]
         lines += [
-            f"  void in piece {piece}: from scale {bar.birth:.2f}, p {_small(bar.p_value)}, in {seen:.0%} of the draws"
-            for piece, bar, seen in self.voids
+            f"  void in {self.survey.name(part)}: from scale {bar.birth:.2f}, p {_small(bar.p_value)}, in {seen:.0%} of the draws"
+            for part, bar, seen in self.voids
         ]
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
@@ -211,11 +220,11 @@ class Loops:
 
 
 def loops(found: Survey) -> Loops:
-    """Collect the loops and voids of a survey: of each piece those of the first draw that calls it what most draws do."""
+    """Collect the loops and voids of a survey: of each part those of the first draw that calls it what most draws do."""
     listed: list[Loop] = []
     voids: list[tuple[int, Bar, float]] = []
-    for piece, readings in enumerate(found.readings):
-        reading = found.chosen(piece)
+    for part, readings in enumerate(found.readings):
+        reading = found.chosen(part)
         if reading is None:
             continue
         for place in range(len(reading.coordinates)):
@@ -224,25 +233,26 @@ def loops(found: Survey) -> Loops:
             listed.append(
                 Loop(
                     len(listed),
-                    piece,
+                    part,
+                    found.parts[part],
                     place,
                     reading.loops.bars[place],
                     float(np.median(ranked)),
                     seen,
-                    *_members(found, piece, reading, place),
+                    *_members(found, part, reading, place),
                 )
             )
         for rank in range(reading.betti[2][1]):
             seen = float(np.mean([r.betti[2][1] > rank for r in readings]))
-            voids.append((piece, reading.voids.bars[rank], seen))
+            voids.append((part, reading.voids.bars[rank], seen))
     return Loops(tuple(listed), tuple(voids), found, _notes(found))
 
 
-def _members(found: Survey, piece: int, reading: Reading, place: int) -> tuple[NDArray[np.intp], Reading, Floats]:
+def _members(found: Survey, part: int, reading: Reading, place: int) -> tuple[NDArray[np.intp], Reading, Floats]:
     """Rows on the loop, the reading, and the sorted angles of at most 5000 of these rows."""
     coordinate = reading.coordinates[place]
-    mine = np.flatnonzero(found.labels == piece)
-    everywhere = found.kind(piece)[0] in ("circle", "torus", "Klein bottle")
+    mine = np.flatnonzero(found.labels == part)
+    everywhere = found.kind(part)[0] in ("circle", "torus", "Klein bottle")
     rows = mine if everywhere else mine[on_the_loop(coordinate, found.rows[mine])]
     some = rows[np.random.default_rng([found.seed, 13]).permutation(len(rows))[:MOST_REFERENCE]]
     angles = np.sort(coordinate(reading.projected(found.rows[some])))
@@ -251,15 +261,19 @@ def _members(found: Survey, piece: int, reading: Reading, place: int) -> tuple[N
 
 def _notes(found: Survey) -> tuple[str, ...]:
     out = []
-    small = [str(piece) for piece, readings in enumerate(found.readings) if not readings]
+    small = [part for part, readings in enumerate(found.readings) if not readings]
     if small:
-        out.append(f"piece {', '.join(small)} has too few rows to be read")
+        out.append(f"too few rows to be read: {_listed(found, small)}")
     if found.dims > 2:
         wide = [(p, r[0]) for p, r in enumerate(found.readings) if r and r[0].thickness.dimension > 1]
-        blind = [str(piece) for piece, reading in wide if not reading.saw_voids]
+        blind = [part for part, reading in wide if not reading.saw_voids]
         if blind:
-            out.append(f"no voids were looked for in piece {', '.join(blind)}: it runs on in more than 2 dimensions")
+            out.append(f"no voids were looked for in what runs on in more than 2 dimensions: {_listed(found, blind)}")
     return tuple(out)
+
+
+def _listed(found: Survey, parts: list[int]) -> str:
+    return in_words(tuple(piece for part in parts for piece in found.parts[part]))
 
 
 def _small(p_value: float) -> str:

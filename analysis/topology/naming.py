@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.topology.reading import Reading
 from analysis.topology.torus import EXACT
 
-LITTLE, MUCH = 0.15, 0.25  # of the shorter loop: less in common is a point, more is an arm
+LITTLE, MUCH = 0.2, 0.3  # of the shorter loop: less in common is a point, more is an arm
 BRIDGE = 0.1  # of the landmarks on no loop
 
 SENTENCES = {

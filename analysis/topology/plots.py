@@ -11,6 +11,7 @@ from analysis.drawing import COLOURS, GREY, axes, corner, nothing
 from analysis.level_plots import SEEN_FROM
 from analysis.topology.homology import ratio_at
 from analysis.topology.reading import SIGNIFICANT
+from analysis.topology.survey import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,16 +102,17 @@ def plot_description(found: Description, ax: Axes | None = None) -> Axes:
     flat, names = _flat(survey.rows)
     some = _some(len(flat), survey.seed)
     for named in found.pieces:
-        mine = some[survey.labels[some] == named.piece]
-        colour = COLOURS[named.piece % len(COLOURS)]
+        mine = some[survey.labels[some] == named.part]
+        colour = COLOURS[named.part % len(COLOURS)]
         ax.scatter(flat[mine, 0], flat[mine, 1], s=3, color=colour, linewidths=0, alpha=0.5)
-        if named.piece < 8:
-            ax.scatter([], [], color=colour, label=f"{named.piece}: {named.kind} ({named.confidence:.2f})")
+        if named.part < 8:
+            label = f"{in_words(named.pieces)}: {named.kind} ({named.confidence:.2f})"
+            ax.scatter([], [], color=colour, label=label)
     for loop in found.found.loops if survey.dims == 3 else ():
         curve = next((curve for curve in found.found.curves(loop.number) if curve is not None), None)
         if curve is not None:
             ax.plot(*(np.vstack([curve, curve[:1]]) @ SEEN_FROM.T).T, color="black", linewidth=1)
-    ax.legend(fontsize=7, title="piece (confidence)", title_fontsize=7)
+    ax.legend(fontsize=7, title="name (confidence)", title_fontsize=7)
     return _finish(ax, names, f"n = {len(flat)}, seed {survey.seed}")
 
 

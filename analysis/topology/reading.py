@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 MASS = 0.9
 MOST_ROWS = 3000
+FEW_ROWS = 1500  # are enough to count loops
 FEWEST_ROWS = 100
 LANDMARKS = {1: 200, 2: 400}  # by the dimension of the ridge; 400 in three-dimensional space too
 VOIDS_UP_TO = 5.0  # covering radii: voids are looked for up to this scale
@@ -76,20 +77,13 @@ class Reading:
         return to_ridge(points, self.density, self.thickness.dimension, self.thickness.unit)
 
 
-def read_piece(rows: Floats, density: Mixture, rng: np.random.Generator) -> Reading:
-    """Read the shape of one piece: its ridge, loops and voids by mass .9, angles, branches.
+def read_piece(rows: Floats, density: Mixture, rng: np.random.Generator, mass: float = MASS) -> Reading:
+    """Read the shape of one piece: its ridge, loops and voids, angles, branches.
 
-    Rows (n, k) below the piece's own .1 quantile of the density are left out, at most 3000 of the others drawn, moved to the
-    ridge (where there is one), and 200 or 400 landmarks spread over them.
+    Of the densest rows (n, k), as many as hold this share of the piece, at most 3000 are drawn and moved to the ridge (where
+    there is one), and 200 or 400 landmarks are spread over them.
     """
-    logs = density.log_prob(rows)
-    dense = np.flatnonzero(logs >= np.quantile(logs, 1 - MASS))
-    points = rows[rng.permutation(dense)[:MOST_ROWS]]
-    thick = thickness(points, density)
-    on_ridge = points
-    if thick.has_ridge:
-        on_ridge = to_ridge(points, density, thick.dimension, thick.unit)
-        on_ridge = on_ridge[is_frequented(on_ridge, thick.dimension)]
+    points, thick, on_ridge = _ridge(rows, density, rng, mass, MOST_ROWS)
     k = rows.shape[1]
     count = LANDMARKS[2] if thick.dimension == 2 or k == 3 else LANDMARKS[1]
     count = LANDMARKS[1] if thick.dimension == 1 else count
@@ -126,6 +120,29 @@ def read_piece(rows: Floats, density: Mixture, rng: np.random.Generator) -> Read
         bridge=off_the_loops(coordinates) if coordinates else 0.0,
         curves=curves,
     )
+
+
+def loops_of(rows: Floats, density: Mixture, rng: np.random.Generator) -> int:
+    """How many loops a quick look at 1500 of the rows (n, k) and 200 landmarks shows."""
+    if rows.shape[1] < 2:
+        return 0
+    _, _, on_ridge = _ridge(rows, density, rng, MASS, FEW_ROWS)
+    chosen, cover = maxmin(on_ridge, min(LANDMARKS[1], len(on_ridge) // ROWS_A_LANDMARK), rng)
+    return _at_one_scale(diagram(on_ridge[chosen], 1), cover).count(SIGNIFICANT)
+
+
+def _ridge(
+    rows: Floats, density: Mixture, rng: np.random.Generator, mass: float, most: int
+) -> tuple[Floats, Thickness, Floats]:
+    """The rows that are read, in how many directions they run on, and where they lie on the ridge."""
+    logs = density.log_prob(rows)
+    dense = np.flatnonzero(logs >= np.quantile(logs, 1 - mass))
+    points = rows[rng.permutation(dense)[:most]]
+    thick = thickness(points, density)
+    if not thick.has_ridge:
+        return points, thick, points
+    on_ridge = to_ridge(points, density, thick.dimension, thick.unit)
+    return points, thick, on_ridge[is_frequented(on_ridge, thick.dimension)]
 
 
 def _at_one_scale(found: Diagram, cover: float) -> Diagram:

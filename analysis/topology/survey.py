@@ -1,8 +1,9 @@
-"""Readings of all pieces over several draws of the rows: what loops, knots, links and descriptions rest on."""
+"""Readings of all parts of a block over several draws of the rows: what loops, knots, links and descriptions rest on."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.density import Density
 from analysis.em import Mixture
+from analysis.progress import tracked
 from analysis.topology.naming import kind_of
 from analysis.topology.reading import FEWEST_ROWS, Reading, read_piece
 
@@ -17,22 +19,28 @@ Floats = NDArray[np.float64]
 
 DRAWS = 5
 MOST_ROWS = 8000  # of a draw but the first
+MASSES = (0.9, 0.75, 0.6)
+AGREEING = 0.8  # share of the draws that must give one name, or lower masses are looked at
 
 
 @dataclass(frozen=True, repr=False)
 class Survey:
-    """Readings by piece and draw.
+    """Readings by part and draw; a part is a piece of the tree, or several that are one shape.
 
     Attributes:
-        readings: for each piece its readings, one a draw; the first is of all rows with the density as it is given, each other
-            of a random two thirds of the rows with the density refitted to them. Empty for pieces of too few rows.
-        labels: (n,) piece of each row.
+        readings: for each part its readings, one a draw; the first is of all rows with the density as it is given, each other
+            of a random two thirds of the rows with the density refitted to them. Empty for parts of too few rows.
+        parts: for each part the numbers of its pieces in the tree.
+        masses: for each part the share of its rows, the densest, that the readings are of.
+        labels: (n,) part of each row.
         density: of all rows.
         rows: (n, k).
         seed: everything is drawn from it.
     """
 
     readings: tuple[tuple[Reading, ...], ...]
+    parts: tuple[tuple[int, ...], ...]
+    masses: tuple[float, ...]
     labels: NDArray[np.intp]
     density: Mixture
     rows: Floats
@@ -43,47 +51,100 @@ class Survey:
         """k."""
         return self.rows.shape[1]
 
-    def kinds(self, piece: int) -> list[tuple[str, str]]:
-        """What each draw calls a piece, and what it leaves undecided."""
-        return [kind_of(reading) for reading in self.readings[piece]]
+    def name(self, part: int) -> str:
+        """Its pieces in words."""
+        return in_words(self.parts[part])
 
-    def chosen(self, piece: int) -> Reading | None:
-        """The first draw that calls the piece what most do; None where there are too few rows."""
-        word = self.kind(piece)[0]
+    def kinds(self, part: int) -> list[tuple[str, str]]:
+        """What each draw calls a part, and what it leaves undecided."""
+        return [kind_of(reading) for reading in self.readings[part]]
+
+    def chosen(self, part: int) -> Reading | None:
+        """The first draw that calls the part what most do; None where there are too few rows."""
+        word = self.kind(part)[0]
         return next(
-            (r for r, (other, _) in zip(self.readings[piece], self.kinds(piece), strict=True) if other == word), None
+            (r for r, (other, _) in zip(self.readings[part], self.kinds(part), strict=True) if other == word), None
         )
 
-    def kind(self, piece: int) -> tuple[str, float, str]:
-        """What most draws call a piece, their share, and what is undecided."""
-        said = self.kinds(piece)
+    def kind(self, part: int) -> tuple[str, float, str]:
+        """What most draws call a part, their share, and what is undecided."""
+        said = self.kinds(part)
         if not said:
-            count = int((self.labels == piece).sum())
+            count = int((self.labels == part).sum())
             return "unknown", 0.0, f"too few rows: {count}, it takes {FEWEST_ROWS}"
         word, count = Counter(word for word, _ in said).most_common(1)[0]
         return word, count / len(said), next(doubt for other, doubt in said if other == word)
 
 
-def survey(rows: Floats, labels: NDArray[np.intp], density: Density, seed: int = 0, draws: int = DRAWS) -> Survey:
-    """Read every piece of rows (n, k) in several draws.
+def in_words(pieces: Sequence[int]) -> str:
+    """Such as "piece 2", "pieces 0 and 1"."""
+    *most, last = map(str, pieces)
+    return f"pieces {', '.join(most)} and {last}" if most else f"piece {last}"
+
+
+def survey(
+    rows: Floats,
+    labels: NDArray[np.intp],
+    density: Density,
+    seed: int = 0,
+    parts: Sequence[tuple[int, ...]] | None = None,
+    draws: int = DRAWS,
+) -> Survey:
+    """Read every part of rows (n, k) in several draws.
+
+    A part is read by its densest 90 %; where fewer than 80 % of the draws then agree on a name, by its densest 75 or 60 %,
+    if they agree there: strands that all but touch are joined by their thinnest rows.
 
     Args:
         rows: (n, k).
         labels: (n,) piece of each, from 0 on.
         density: fitted to the rows.
         seed: everything is drawn from it.
-        draws: readings of each piece, the first of all rows.
+        parts: pieces that are one shape, see :func:`~analysis.topology.unions.united`; by default each is one.
+        draws: readings of each part, the first of all rows.
     """
-    streams = np.random.SeedSequence([seed, 11]).spawn(draws)
-    readings: list[list[Reading]] = [[] for _ in range(labels.max() + 1)]
-    for draw, stream in enumerate(streams):
+    parts = tuple((piece,) for piece in range(labels.max() + 1)) if parts is None else tuple(parts)
+    part_of = np.empty(labels.max() + 1, dtype=np.intp)
+    for number, pieces in enumerate(parts):
+        part_of[list(pieces)] = number
+    labels = part_of[labels]
+    drawn = _drawn(rows, density, seed, draws)
+    found = [
+        _read(rows, labels == number, drawn, seed) for number in tracked(range(len(parts)), "shapes: readings", "part")
+    ]
+    masses = tuple(mass for mass, _ in found)
+    return Survey(tuple(readings for _, readings in found), parts, masses, labels, density.mixture, rows, seed)
+
+
+def _drawn(rows: Floats, density: Density, seed: int, draws: int) -> list[tuple[NDArray[np.intp], Mixture]]:
+    """The rows of each draw and their density."""
+    out = [(np.arange(len(rows)), density.mixture)]
+    for stream in np.random.SeedSequence([seed, 11]).spawn(draws)[1:]:
         rng = np.random.default_rng(stream)
-        used, mixture = np.arange(len(rows)), density.mixture
-        if draw:
-            used = rng.permutation(len(rows))[: max(min(2 * len(rows) // 3, MOST_ROWS), min(len(rows), FEWEST_ROWS))]
-            mixture = density.refit(rows[used], int(rng.integers(2**31)))
-        for piece, found in enumerate(readings):
-            mine = used[labels[used] == piece]
-            if (labels == piece).sum() >= FEWEST_ROWS and len(mine) >= FEWEST_ROWS // 4:
-                found.append(read_piece(rows[mine], mixture, rng))
-    return Survey(tuple(map(tuple, readings)), labels, density.mixture, rows, seed)
+        used = rng.permutation(len(rows))[: max(min(2 * len(rows) // 3, MOST_ROWS), min(len(rows), FEWEST_ROWS))]
+        out.append((used, density.refit(rows[used], int(rng.integers(2**31)))))
+    return out
+
+
+def _read(
+    rows: Floats, is_mine: NDArray[np.bool_], drawn: list[tuple[NDArray[np.intp], Mixture]], seed: int
+) -> tuple[float, tuple[Reading, ...]]:
+    """The mass at which a part is read, the highest at which the draws agree, and its readings there."""
+    used = [(rows[some[is_mine[some]]], mixture) for some, mixture in drawn]
+    used = [(mine, mixture) for mine, mixture in used if len(mine) >= FEWEST_ROWS // 4]
+    if is_mine.sum() < FEWEST_ROWS:
+        return MASSES[0], ()
+    tried: dict[float, tuple[Reading, ...]] = {}
+    for mass in MASSES:
+        rng = np.random.default_rng([seed, 23, round(100 * mass)])
+        tried[mass] = tuple(read_piece(mine, mixture, rng, mass) for mine, mixture in used)
+        if _agreement(tried[mass]) >= AGREEING:
+            return mass, tried[mass]
+    best = max(tried, key=lambda mass: _agreement(tried[mass]))  # the highest of those
+    return best, tried[best]
+
+
+def _agreement(readings: tuple[Reading, ...]) -> float:
+    """Share of the readings that give the name that most give; 0 where that is none."""
+    word, count = Counter(kind_of(reading)[0] for reading in readings).most_common(1)[0]
+    return 0.0 if word == "unknown" else count / len(readings)
