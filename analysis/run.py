@@ -15,6 +15,7 @@ from flows.elsewhere import follow
 from flows.flow import FunnelFlow
 from flows.store import load
 from flows.sums import check_sums
+from flows.untangled import LIFT, SECOND
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,6 +57,8 @@ class SavedRun:
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"no run folder {folder}; unknot fit writes one under runs/")
+        if (folder / LIFT).is_file():
+            raise ValueError(f"{folder} is of unknot untangle: its run folder is {folder / SECOND}")
         if not (folder / "result.json").is_file() and (folder / "checkpoints").is_dir():
             raise ValueError(f"the run in {folder} is not finished; go on with: unknot fit --resume {folder}")
         flow = load(folder)

@@ -106,6 +106,11 @@ class FunnelFlow(nn.Module):
         }
 
     @property
+    def features(self) -> int:
+        """D, columns of the data."""
+        return self.front.features
+
+    @property
     def gates(self) -> Tensor:
         """g (M,): 1 structure, 0 noise."""
         return self.exits.gates

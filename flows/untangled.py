@@ -41,6 +41,11 @@ class Untangled(nn.Module):
         self.first, self.lift, self.second = first, lift, second
 
     @property
+    def features(self) -> int:
+        """D, columns of the data."""
+        return self.first.front.features
+
+    @property
     def structure_dim(self) -> int:
         """k', of the untangled structure."""
         return self.second.structure_dim
@@ -71,7 +76,7 @@ class Untangled(nn.Module):
 
     def log_prob(self, x: object, draws: int = DRAWS) -> Tensor:
         """Log-density (B,) in nats, importance weighted over ``draws``: in expectation a lower bound, tighter with more."""
-        rows = as_rows(x, width=self.first.front.features).to(self.first.exits.tau)
+        rows = as_rows(x, width=self.features).to(self.first.exits.tau)
         z, ladj = self.first.call_and_ladj(rows)
         s, n = self.first.split(z)
         logs = []

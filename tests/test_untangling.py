@@ -232,6 +232,14 @@ def test_the_command_line_untangles_goes_on_and_refuses(tmp_path, capsys):
     assert Untangled.load(out).structure_dim == 2
     assert main(["untangle", run, *common]) == 0  # finished: read, not run again
     assert "ramp" not in capsys.readouterr().out
+    np.save(tmp_path / "x.npy", np.zeros((3, 3), dtype=np.float32))
+    assert main(["encode", str(out), str(tmp_path / "x.npy")]) == 0
+    assert np.load(out / "structure.npy").shape == (3, 2)
+    capsys.readouterr()
+    assert main(["encode", str(out), str(tmp_path / "x.npy"), "--what", "noise"]) == 1
+    assert "structure, project, log_prob" in capsys.readouterr().err
+    assert main(["analyze", str(out)]) == 1
+    assert f"its run folder is {out / 'second'}" in capsys.readouterr().err
     assert main(["untangle", run, "--resume", "x"]) == 1
     assert main(["untangle", run, "--data.planted", "torus"]) == 1
     assert "takes its data from RUN" in capsys.readouterr().err

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     """``unknot encode RUN x.npy [--out s.npy] [--what noise]``."""
     lines = "; ".join(f"{name}: {what}" for name, what in _WHATS.items())
     parser = ArgumentParser(prog="unknot encode", description=f"Send rows through the flow of a run. {lines}.")
-    parser.add_argument("run", help="folder of a finished run, or of a saved flow")
+    parser.add_argument("run", help="folder of a finished run, of a saved flow, or of unknot untangle")
     parser.add_argument("data", help=".npy, .npz, .pt, .safetensors or .parquet, or a pattern of shards")
     parser.add_argument("--what", choices=list(_WHATS), default="structure", help="what to write (default structure)")
     parser.add_argument("--key", help="name of the array within the file")
@@ -27,29 +27,35 @@ def main(argv: list[str]) -> int:
 
     import torch
 
+    from flows.flow import FunnelFlow
     from flows.inputs import check_kind
     from flows.rows import chunks
     from flows.store import load
+    from flows.untangled import LIFT, Untangled
     from training.activations import read_activations
     from training.saving import suffix_for, write_npy
 
     if given.threads > 0:
         torch.set_num_threads(given.threads)
-    flow = load(given.run)
+    tangled = (Path(given.run) / LIFT).is_file()
+    flow = Untangled.load(given.run) if tangled else load(given.run)
     out = given.out or Path(given.run) / f"{given.what}.npy"
     if suffix_for(out, 1) != ".npy":
         raise ValueError(f"--out must end in .npy, got {out}")
     if given.what == "structure" and not flow.structure_dim:
         raise ValueError(f"{given.run} found k = 0, nothing but noise: there is no structure block; try --what latent")
     x = read_activations(given.data, given.key).x
-    check_kind(x[:0], tuple(x.shape), width=flow.front.features)
+    check_kind(x[:0], tuple(x.shape), width=flow.features)
     senders: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "structure": flow.encode,
-        "noise": lambda rows: flow.split(flow.transform(rows))[1],
-        "latent": flow.transform,
         "project": flow.project,
         "log_prob": flow.log_prob,
     }
+    if isinstance(flow, FunnelFlow):
+        split, transform = flow.split, flow.transform
+        senders |= {"noise": lambda rows: split(transform(rows))[1], "latent": transform}
+    if given.what not in senders:
+        raise ValueError(f"{given.run} is untangled: its noise lies in two flows; --what can be {', '.join(senders)}")
     send = senders[given.what]
 
     def blocks() -> Iterator[torch.Tensor]:
