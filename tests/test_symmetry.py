@@ -42,6 +42,7 @@ def plane_spins():
         ([*cyclic(2), *(g @ MIRROR for g in cyclic(2))], None, "D2", 4),
         ([*cyclic(3), *(g @ MIRROR for g in cyclic(3))], None, "D3", 6),
         ([*cyclic(6), *(g @ MIRROR for g in cyclic(6))], None, "D6", 12),
+        ([*cyclic(13), *(g @ MIRROR for g in cyclic(13))], None, "unresolved", 26),
         (cyclic(1), SPIN, "SO(2)", None),
         ([np.eye(2), MIRROR], SPIN, "O(2)", None),
         ([np.eye(4)], plane_spins(), "T2", None),

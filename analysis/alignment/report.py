@@ -42,7 +42,10 @@ def sections(aligner: Aligner) -> list[Section]:
     return [
         Section("Verdict", words.headline(aligner)),
         Section(
-            "Before and after", _legend(aligner), pictures=((first, "before"), (png(plots.overlay(aligner)), "after"))
+            "Before and after",
+            _legend(aligner),
+            pictures=((first, "before"), (png(plots.overlay(aligner)), "after")),
+            key=plots.key(aligner),
         ),
         *_turning(aligner),
         Section("Matches", "\n".join(words.matches(aligner)) or "no pieces match"),
@@ -74,6 +77,10 @@ def _turning(aligner: Aligner) -> list[Section]:
     parts = []
     for rows, numbers in zip((aligner.map_(aligner.a_.s), aligner.b_.s), plots.colours(aligner), strict=True):
         some = rng.permutation(len(rows))[: MOST_POINTS // 2]
-        parts.append((rows[some, :3], np.maximum(numbers[some], 0)))
+        parts.append((rows[some, :3], numbers[some]))
     cloud = np.vstack([p for p, _ in parts]), np.concatenate([c for _, c in parts])
-    return [Section("Both blocks after the map", "a and b together, in b's coordinates.", cloud=cloud)]
+    return [
+        Section(
+            "Both blocks after the map", "a and b together, in b's coordinates.", cloud=cloud, key=plots.key(aligner)
+        )
+    ]

@@ -163,6 +163,8 @@ def _finite_name(elements: tuple[Floats, ...], tolerance: float) -> str:
     orders = [_order(g, tolerance) for g in elements]
     if count <= 3:
         return {1: "trivial", 2: "Z2", 3: "Z3"}[count]
+    if max(orders) * 2 * tolerance > 360:
+        return "unresolved"  # turns so close to one another are steps of a free turn as likely as not
     if count in orders:
         return f"Z{count}"
     if count == 4 or (count % 2 == 0 and count // 2 in orders and orders.count(2) >= count // 2):
