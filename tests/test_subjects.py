@@ -44,7 +44,7 @@ def test_accuracy_on_images_that_were_not_trained_on(shown):
 
 def test_the_net_never_saw_the_held_out_images(monkeypatch):
     seen = []
-    monkeypatch.setattr("training.subjects.digits._train", lambda model, inputs, labels, generator: seen.append(inputs))
+    monkeypatch.setattr("training.subjects.digits._train", lambda model, inputs, *_: seen.append(inputs))
     untrained = trained_subject("digits")
     train, held = Activations(untrained.inputs, sources=untrained.sources).split(seed=0)
     assert seen[0].equal(untrained.inputs[train])

@@ -9,6 +9,7 @@ VERBS = {
     "encode": "send rows through the flow of a finished run",
     "path": "fit at several regularities and map which structure survives over the widest range",
     "untangle": "lift a finished run's structure and narrow it anew, into fewer dimensions without a tear",
+    "follow": "fit a layer along its net's training: when does structure appear?",
     "analyze": "say what structure a finished run found: level sets, pieces, holes, how sure",
     "report": "write the same with pictures as one offline HTML file",
     "compare": "two finished runs side by side",

@@ -1,4 +1,4 @@
-"""Subjects: small nets trained here, in seconds. Each file has ``train(seed, rows) -> Subject``."""
+"""Subjects: small nets trained here, in seconds. Each file has ``train(seed, rows, step) -> Subject``."""
 
 from importlib import import_module
 
@@ -14,21 +14,23 @@ SUBJECTS = {
 }
 
 
-def trained_subject(name: str, seed: int = 0, rows: int = 12_000) -> Subject:
-    """Trains the subject called `name`: the net, its layer and what to show it.
+def trained_subject(name: str, seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject:
+    """Trains the subject called `name`: the net, its layer and what to show it; only the first `step` steps where given.
 
     Raises:
-        ValueError: no such subject, or too few rows for it.
+        ValueError: no such subject, too few rows for it, or a negative step.
     """
+    if step is not None and step < 0:
+        raise ValueError(f"step must be 0 or more, got {step}; None trains to the end")
     if name not in SUBJECTS:
         raise ValueError(f"no subject {name!r}; {nearest(name, SUBJECTS)}")
-    return import_module(f"training.subjects.{SUBJECTS[name]}").train(seed, rows)
+    return import_module(f"training.subjects.{SUBJECTS[name]}").train(seed, rows, step)
 
 
-def subject(name: str, seed: int = 0, rows: int = 12_000) -> Activations:
+def subject(name: str, seed: int = 0, rows: int = 12_000, step: int | None = None) -> Activations:
     """Returns the activations of the layer of `trained_subject`, with labels, targets and sources.
 
     Raises:
         ValueError: no such subject, or too few rows for it.
     """
-    return trained_subject(name, seed, rows).activations()
+    return trained_subject(name, seed, rows, step).activations()

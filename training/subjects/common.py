@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -76,14 +77,15 @@ def train_bottleneck(
     loss: Callable[[Tensor, Tensor], Tensor],
     generator: torch.Generator,
     steps: int,
+    step: int | None = None,
     beta: float = 1e-3,
     weight_decay: float = 0.01,
     batch: int = 256,
 ) -> None:
-    """AdamW with one cycle of the step size; every batch gets fresh noise."""
+    """The first ``step`` (default all) of ``steps`` steps of AdamW with one cycle of the step size; batches get fresh noise."""
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
-    for rows in drawn_batches(len(shown), batch, steps, generator):
+    for rows in islice(drawn_batches(len(shown), batch, steps, generator), step):
         mean = model.encoder(shown[rows])
         answer = model.head(mean + torch.randn(mean.shape, generator=generator))
         optimizer.zero_grad()

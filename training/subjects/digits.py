@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from itertools import islice
 
 import torch
 from sklearn.datasets import load_digits
@@ -16,7 +17,7 @@ TURN = math.radians(10)  # largest turn of a shown image
 SHIFT = 0.5  # largest shift, pixels
 
 
-def train(seed: int = 0, rows: int = 12_000) -> Subject:
+def train(seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject:
     """Trains a classifier (64 -> 64 -> 32 -> 10) on scikit-learn's 8 x 8 digits, each shown several times.
 
     Every showing is turned by up to 10 degrees and shifted by up to half a pixel. The net is trained on the sources
@@ -40,7 +41,7 @@ def train(seed: int = 0, rows: int = 12_000) -> Subject:
     labels = torch.tensor(data.target)[sources]
     train_rows, held = Activations(inputs, labels, sources).split(seed=seed)
     model = _classifier(seed)
-    _train(model, inputs[train_rows], labels[train_rows], generator)
+    _train(model, inputs[train_rows], labels[train_rows], generator, step)
     with torch.no_grad():
         accuracy = (model(inputs[held]).argmax(1) == labels[held]).float().mean().item()
     return Subject("digits", model, "summary", inputs, sources, labels, scores={"accuracy": accuracy})
@@ -69,14 +70,16 @@ def _classifier(seed: int) -> nn.Module:
         )
 
 
-def _train(model: nn.Module, inputs: Tensor, labels: Tensor, generator: torch.Generator, epochs: int = 15) -> None:
+def _train(
+    model: nn.Module, inputs: Tensor, labels: Tensor, generator: torch.Generator, step: int | None, epochs: int = 15
+) -> None:
     optimizer = torch.optim.AdamW(model.parameters())
     steps = epochs * math.ceil(len(inputs) / 256)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.024, total_steps=steps)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(inputs), generator=generator).split(256):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
-            optimizer.step()
-            schedule.step()
+    batches = (b for _ in range(epochs) for b in torch.randperm(len(inputs), generator=generator).split(256))
+    for batch in islice(batches, step):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
+        optimizer.step()
+        schedule.step()
     model.eval()

@@ -21,7 +21,7 @@ class Square(nn.Module):
         return x.square()
 
 
-def train(seed: int = 0, rows: int = 12_000) -> Subject:
+def train(seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject:
     """Trains a net (one-hot a and b -> 128, squared, -> 12, noise, -> 59) to answer a + b mod 59.
 
     Sources are pairs; 15 in 100 are never trained on. Every pair is shown `rows` / 3481 times, each with other noise.
@@ -44,7 +44,7 @@ def train(seed: int = 0, rows: int = 12_000) -> Subject:
         model = Bottleneck(nn.Sequential(nn.Linear(2 * PRIME, 128), Square(), nn.Linear(128, WIDTH)), WIDTH, PRIME)
     train_bottleneck(
         model, shown[train_rows], labels[train_rows], nn.functional.cross_entropy, generator,
-        steps=1500, weight_decay=1.0, batch=512,
+        steps=1500, step=step, weight_decay=1.0, batch=512,
     )  # fmt: skip
     with torch.no_grad():
         accuracy = (model(inputs[held]).argmax(1) == labels[held]).float().mean().item()

@@ -39,7 +39,7 @@ class Integrator(nn.Module):
         return self.head(self.state(torch.stack(states, dim=1)))
 
 
-def train(seed: int = 0, rows: int = 12_000) -> Subject:
+def train(seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject:
     """Trains an `Integrator` to answer (cos, sin) of the angle after every step; sources are trials of 30 steps.
 
     The state is noisy and activity has a cost, both usual for models of head-direction cells. About 10 seconds on one
@@ -56,7 +56,7 @@ def train(seed: int = 0, rows: int = 12_000) -> Subject:
     _, held = Activations(inputs.flatten(0, 1), sources=sources).split(seed=seed)
     with weights_from(seed):
         model = Integrator()
-    _train(model, generator)
+    _train(model, generator, step)
     with torch.no_grad():
         error = angle_errors(model(inputs), angle).flatten()[held].median().item()
     scores = {"median_error_degrees": error}
@@ -74,13 +74,13 @@ def _trials(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return inputs, torch.remainder(start + velocity.cumsum(1), 2 * math.pi)
 
 
-def _train(model: Integrator, generator: torch.Generator, steps: int = 400, batch: int = 100) -> None:
+def _train(model: Integrator, generator: torch.Generator, step: int | None, steps: int = 400, batch: int = 100) -> None:
     """Every step sees fresh trials, so no held-out trial was trained on."""
     states: list[Tensor] = []
     handle = model.state.register_forward_hook(lambda _module, _inputs, output: states.append(output))
     optimizer = torch.optim.AdamW(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
-    for _ in range(steps):
+    for _ in range(steps if step is None else min(step, steps)):
         inputs, angle = _trials(batch, generator)
         answer = model(inputs)
         error = (answer - torch.stack([angle.cos(), angle.sin()], dim=2)).square().sum(2).mean()

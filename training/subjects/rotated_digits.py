@@ -24,7 +24,7 @@ class OnSphere(nn.Module):
         return RADIUS * nn.functional.normalize(x)
 
 
-def train(seed: int = 0, rows: int = 12_000) -> Subject:
+def train(seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject:
     """Trains a net (144 -> 64 -> 12, noise, -> 2) to answer (cos, sin) of the angle of scikit-learn's threes.
 
     Every showing is turned by an angle of its own, uniform over the circle; sources are images. The noisy bottleneck
@@ -50,7 +50,9 @@ def train(seed: int = 0, rows: int = 12_000) -> Subject:
     with weights_from(seed):
         encoder = nn.Sequential(nn.Linear(SIZE**2, 64), nn.SiLU(), nn.Linear(64, WIDTH), OnSphere())
         model = Bottleneck(encoder, WIDTH, 2)
-    train_bottleneck(model, shown[train_rows], targets[train_rows], _one_less_cosine, generator, steps=1200, beta=0.0)
+    train_bottleneck(
+        model, shown[train_rows], targets[train_rows], _one_less_cosine, generator, steps=1200, step=step, beta=0.0
+    )
     with torch.no_grad():
         error = angle_errors(model(inputs[held]), angle[held]).median().item()
     scores = {"median_error_degrees": error}
