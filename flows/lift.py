@@ -14,16 +14,17 @@ from flows.inputs import as_rows
 from flows.writing import write_whole
 
 SPREAD = 0.1
+FLOOR = 0.01  # of the landmarks' variance, added to Cov[s | a]: where few landmarks are near, it knows little
 _CHUNK = 4096
 
 
 class Lift(nn.Module):
-    r"""Two shears: up, a = y(s) + sigma e with e ~ N(0, I_A); down, r = s - E[s | a].
+    r"""Up: a = y(s) + sigma e with e ~ N(0, I_A). Down: :math:`r = L(a)^{-1} (s - E[s \mid a])` with L Lᵀ = Cov[s | a].
 
-    y is a kernel average of the landmarks' coordinates, so it is smooth and defined everywhere; E[s | a] is the mean of the
-    landmarks under their posterior given a, which is a kernel average too, of width sigma. Both shears have a triangular
-    Jacobian with known diagonal, so :math:`\log p(s) \ge E_e[\log p(a, r) + A \log\sigma - \log N(e)]` for any density p
-    of (a, r), whatever the coordinates are (an augmented flow whose augmented part depends on the data: Huang et al. 2020,
+    y is a kernel average of the landmarks' coordinates, so it is smooth and defined everywhere; mean and covariance are those of
+    the landmarks under their posterior given a, kernel averages too, of width sigma. Both steps have a triangular Jacobian with
+    known diagonal, so :math:`\log p(s) \ge E_e[\log p(a, r) + A \log\sigma - \log|L(a)| - \log N(e)]` for any density p of
+    (a, r), whatever the coordinates are (an augmented flow whose augmented part depends on the data: Huang et al. 2020,
     Chen et al. 2020).
 
     A flow map is isotopic to the identity and cannot undo a knot in the dimensions that it is tied in; in k + A dimensions there
@@ -69,25 +70,37 @@ class Lift(nn.Module):
     def forward(self, s: Tensor, noise: Tensor) -> Tensor:
         """(a, r) (B, A + k) of structure (B, k) and draws e (B, A)."""
         raised = self.above(s) + self.spread * noise
-        return torch.cat([raised, s - self.explained(raised)], dim=1)
+        mean, factor = self.explained(raised)
+        rest = torch.linalg.solve_triangular(factor, (s - mean)[..., None], upper=False)[..., 0]
+        return torch.cat([raised, rest], dim=1)
 
     def inverse(self, lifted: Tensor) -> tuple[Tensor, Tensor]:
         """Structure (B, k) and draws (B, A) of (a, r) (B, A + k)."""
         raised, rest = lifted[:, : self.augment], lifted[:, self.augment :]
-        s = rest + self.explained(raised)
+        mean, factor = self.explained(raised)
+        s = mean + (factor @ rest[..., None])[..., 0]
         return s, (raised - self.above(s)) / self.spread
 
-    def log_weight(self, noise: Tensor) -> Tensor:
-        """A log sigma - log N(e) (B,): what log p(a, r) lacks to be a draw of the bound on log p(s), in nats."""
-        return self.augment * math.log(self.spread) - log_normal(noise)
+    def log_weight(self, lifted: Tensor, noise: Tensor) -> Tensor:
+        """What log p(a, r) lacks at (B, A + k), draws (B, A), to be a draw of the bound on log p(s): (B,) in nats."""
+        factor = self.explained(lifted[:, : self.augment])[1]
+        log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        return self.augment * math.log(self.spread) - log_volume - log_normal(noise)
 
     def above(self, s: Tensor) -> Tensor:
         """y (B, A) of structure (B, k)."""
         return _average(s, self.points, self.coordinates, self.width)
 
-    def explained(self, raised: Tensor) -> Tensor:
-        """E[s | a] (B, k) of a (B, A)."""
-        return _average(raised, self.coordinates, self.points, self.spread)
+    def explained(self, raised: Tensor) -> tuple[Tensor, Tensor]:
+        """E[s | a] (B, k) and the lower factor (B, k, k) of Cov[s | a], of a (B, A)."""
+        k = self.structure_dim
+        products = self.points[:, :, None] * self.points[:, None]
+        values = torch.cat([self.points, products.flatten(1)], dim=1)
+        found = _average(raised, self.coordinates, values, self.spread)
+        mean = found[:, :k]
+        covariance = found[:, k:].unflatten(1, (k, k)) - mean[:, :, None] * mean[:, None]
+        floor = FLOOR * self.points.var(0).mean() * torch.eye(k).to(mean)
+        return mean, torch.linalg.cholesky(covariance + floor)
 
     def save(self, file: str | Path) -> None:
         """Write landmarks, coordinates and both widths into one .safetensors file."""

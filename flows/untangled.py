@@ -82,7 +82,8 @@ class Untangled(nn.Module):
         logs = []
         for draw in range(_checked(draws)):
             noise = row_noise(s, self.lift.augment, draw)
-            logs.append(self.second.log_prob(self.lift(s, noise)) + self.lift.log_weight(noise))
+            lifted = self.lift(s, noise)
+            logs.append(self.second.log_prob(lifted) + self.lift.log_weight(lifted, noise))
         structure = torch.stack(logs).logsumexp(0) - math.log(len(logs))
         log_noise = -0.5 * (n.square() + math.log(2 * math.pi)).sum(1)
         return structure + log_noise + ladj + self.first.front.floor_log_prob(rows)

@@ -52,7 +52,7 @@ def test_a_lift_is_undone_by_its_inverse():
     torch.testing.assert_close(draws, noise)
 
 
-def test_a_lift_changes_volume_by_its_spread_alone():
+def test_the_weight_of_a_draw_is_the_volume_that_a_lift_changes():
     lift = a_lift()
 
     def joined(row):
@@ -60,15 +60,20 @@ def test_a_lift_changes_volume_by_its_spread_alone():
 
     row = torch.cat([cloud(1, 3)[0], torch.tensor([0.3, -1.0], dtype=torch.float64)])
     volume = torch.linalg.det(torch.autograd.functional.jacobian(joined, row)).abs()
-    torch.testing.assert_close(volume.log(), torch.tensor(2 * math.log(0.3), dtype=torch.float64))
-    noise = cloud(4, 4)[:, :2]
-    torch.testing.assert_close(lift.log_weight(noise), 2 * math.log(0.3) - log_normal(noise))
+    weight = lift.log_weight(joined(row)[None], row[None, 3:]) + log_normal(row[None, 3:])
+    torch.testing.assert_close(weight[0], volume.log())
 
 
-def test_what_is_explained_is_the_posterior_mean():
+def test_what_is_explained_is_the_posterior_mean_and_covariance():
     lift, raised = a_lift(), torch.tensor([[0.2, 0.1]], dtype=torch.float64)
     weights = torch.exp(-(lift.coordinates - raised).square().sum(1) / (2 * 0.3**2))
-    torch.testing.assert_close(lift.explained(raised)[0], (weights[:, None] * lift.points).sum(0) / weights.sum())
+    weights = weights / weights.sum()
+    mean, factor = lift.explained(raised)
+    torch.testing.assert_close(mean[0], weights @ lift.points)
+    away = lift.points - mean
+    covariance = (weights[:, None, None] * away[:, :, None] * away[:, None]).sum(0)
+    floor = 0.01 * lift.points.var(0).mean() * torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(factor[0] @ factor[0].T, covariance + floor)
 
 
 def test_no_rows_give_no_rows():
