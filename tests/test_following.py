@@ -35,7 +35,7 @@ def test_the_last_step_is_the_whole_training():
 
 def test_files_are_followed_by_the_number_in_their_names(tmp_path, capsys):
     rng = np.random.default_rng(0)
-    turn = rng.uniform(0, 2 * np.pi, 1500)
+    turn = rng.uniform(0, 2 * np.pi, 900)
     noise = rng.normal(size=(900, 3)).astype(np.float32)
     ring = np.c_[np.cos(turn), np.sin(turn), noise[:, 0]] + 0.05 * rng.normal(size=(900, 3))
     np.save(tmp_path / "acts-200.npy", ring.astype(np.float32))
