@@ -133,7 +133,7 @@ def test_ranks_that_vary_are_marked_in_print_and_picture():
     table = rank_table(net, torch.cat([x, x * torch.tensor([-1.0, 1.0])]), ["0", "1"])
     drawn = [text.get_text() for text in table.plot().texts]
     assert "~" in "".join(drawn[:1]) and "2~" not in drawn and "~" in repr(table).splitlines()[1]
-    assert drawn[-1] == "~: fewer than 95 % of the rows have that rank"
+    assert "~: fewer than 95 % of the rows" in table.plot().get_title()
 
 
 def test_regions_count_their_pieces():
@@ -158,6 +158,17 @@ def test_a_singular_value_counts_above_one():
         lambda x: x * torch.tensor([1.02, 0.98]).to(x), gaussian(20, 2), input_noise=1.0, output_noise=1.0
     )
     assert (found.rank, found.gap) == (1, pytest.approx(1.02 / 0.98, rel=1e-6))
+
+
+def test_a_rank_that_hangs_on_the_scale_is_told_with_the_widest_step():
+    """A residual as large as the output noise: its directions count, and the step before them is still seen."""
+    found = factorize(through(2, 12, residual=0.3), gaussian(60, 12))
+    assert found.rank > 2 and found.gap < 2
+    assert found.widest.rank == 2 and found.widest.lowest < 10 and found.widest.highest > 2 * found.widest.lowest
+    assert "the rank hangs on the scale; the widest step is after s2: rank 2 at" in repr(found)
+    rescaled = factorize(through(2, 12, residual=0.3), gaussian(60, 12), scale=0.1 * 1.3 * found.widest.lowest)
+    assert rescaled.rank == 2 and "hangs" not in repr(rescaled)
+    assert factorize(lambda x: x[:, :1], gaussian(20, 3)).widest is None
 
 
 def test_layers_by_name():
@@ -233,6 +244,12 @@ def test_results_are_plain(tmp_path):
         (lambda: factorize(len, torch.ones(4, 2)), TypeError, "expected a floating tensor"),
         (lambda: factorize(lambda x: x.sum(), gaussian(4, 2)), ValueError, r"expected \(4, outputs\)"),
         (lambda: factorize(lambda x: x / 0, gaussian(4, 2)), ValueError, "NaN or inf at 4 of 4 rows"),
+        (lambda: factorize(lambda x: x.detach() * 2, gaussian(4, 2)), ValueError, "no slope at any of 4 rows"),
+        (lambda: factorize(torch.round, gaussian(4, 2)), ValueError, "no slope at any of 4 rows"),
+        (lambda: factorize(lambda x: x @ torch.ones(7), torch.ones(4, 2)), RuntimeError, r"failed on rows of shape \(4, 2\)"),
+        (lambda: factorize(lambda x: x[:, 9], gaussian(4, 2)), RuntimeError, "IndexError"),
+        (lambda: factorize(lambda x: torch.from_numpy(x.numpy()), gaussian(4, 2)), RuntimeError, "in torch throughout"),
+        (lambda: factorize(lambda x: x[:, 2:], gaussian(4, 2)), ValueError, r"gave shape \(4, 0\) for 4 rows"),
         (lambda: factorize(lambda x: x, gaussian(4, 2), scale=0), ValueError, "scale is a share"),
         (lambda: factorize(lambda x: x, gaussian(1, 2)), ValueError, "at least 2 rows, got 1"),
         (lambda: factorize(lambda x: x, gaussian(4, 2), start="a"), ValueError, "start and end name layers"),

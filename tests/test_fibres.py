@@ -182,6 +182,12 @@ def test_kinds_hold_in_twenty_strong_maps(function, expected):
         (lambda: fibre(circle, 0.0, cloud()), ValueError, "one entry for each of 2 outputs, got 1"),
         (lambda: fibre(circle, [0, math.nan], cloud()), ValueError, "value contains NaN or inf"),
         (lambda: fibre(circle, [0, 0], cloud(), step=0), ValueError, "step must be above 0, got 0"),
+        (lambda: fibre(circle, [0, 0], cloud(), rank=3), ValueError, r"rank must be in 1\.\.2, got 3"),
+        (lambda: fibre(circle, [0, 0], torch.ones(9, 3)), ValueError, "the 9 points are all the same"),
+        (lambda: fibre(torch.round, [0, 0, 0], cloud()), ValueError, "no slope at any of 400 rows"),
+        (lambda: fibre(lambda x: 0 * x, [0, 0, 0], cloud()), ValueError, "the same everywhere"),
+        (lambda: fibre(lambda x: x[:, 3:], 0.0, cloud()), ValueError, r"gave shape \(2, 0\)"),
+        (lambda: fibre(lambda x: x[:, 3], 0.0, cloud()), RuntimeError, "IndexError"),
         (lambda: fibre(circle, [0, 0], cloud(2)), ValueError, "points must have at least 3 rows, got 2"),
     ],
 )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.functions.jacobians import singular_values
-from analysis.functions.layers import RowFunction, evaluating, row_function
+from analysis.functions.layers import RowFunction, evaluating, row_function, without_slope
 from analysis.functions.noise import Noise, as_noise
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class Factorization:
 
     @property
     def gap(self) -> float:
-        """Median over rows of the last singular value that counts over the next: near 1, the rank hangs on the scale."""
+        """Median over rows of the last singular value that counts over the next: near 1, the rank hangs on the scale; nan at none
+        and at all."""
         r, s = self.rank, self.singular_values
         if r == 0 or r >= s.shape[1]:
             return float("nan")
@@ -193,7 +194,8 @@ class Factorization:
         median = np.median(self.singular_values, 0)
         near = range(max(0, self.rank - 3), min(len(median), self.rank + 3))
         shown = ", ".join(f"s{i + 1} {median[i]:.3g}" for i in near)
-        lines.append(f"  median singular values (noise units; above 1 counts): {shown}; gap {self.gap:.3g}")
+        gap = f"; gap {self.gap:.3g}" if np.isfinite(self.gap) else ""
+        lines.append(f"  median singular values (noise units; above 1 counts): {shown}{gap}")
         step = self.widest
         if step and self.gap < _HANGS and step.highest > _HANGS * step.lowest:
             lines.append(
@@ -283,7 +285,17 @@ def factorize(
         into = as_noise(input_noise, rows, 1.0, "input_noise")
         out = as_noise(output_noise, y, scale, "output_noise")
         values, sketched = singular_values(f, rows, into, out, y.shape[1], sketch_above, seed)
+        if not values.any() and _moves(f, rows, y, into, seed):
+            raise without_slope(len(rows))
     return Factorization(
         values.cpu().numpy(), rows.shape[1], y.shape[1], sketched, rows,
         scale if output_noise is None else None, seed, f, function,
     )  # fmt: skip
+
+
+def _moves(f: RowFunction, rows: Tensor, y: Tensor, into: Noise, seed: int) -> bool:
+    """Whether outputs y change when input noise moves some of the rows."""
+    some = slice(0, 64)
+    noise = torch.randn(rows[some].shape, generator=torch.Generator().manual_seed(seed)).to(rows)
+    index = torch.arange(len(rows), device=rows.device)[some]
+    return not torch.equal(f(into.displace(rows[some], noise), index), y[some])

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from analysis.functions.components import MOST_CURVES, Component, components_of
-from analysis.functions.layers import evaluating, outputs_of
+from analysis.functions.layers import evaluating, outputs_of, without_slope
 from analysis.functions.solving import Level, Region
 from flows.inputs import as_rows
 
@@ -78,7 +78,7 @@ class Fibre:
 
     def __repr__(self) -> str:
         value = ", ".join(f"{v:.4g}" for v in self.value[:6]) + (", ..." if len(self.value) > 6 else "")
-        dimension = "" if self.dimension is None else f", of dimension {self.dimension}"
+        dimension = f", of dimension {self.dimension}" if self.dimension in (0, 1, 2) else ""
         lines = [
             f"Fibre over ({value}): {self.describe()}{dimension}; {self.reached} of {self.seeds} points reached it"
         ]
@@ -110,6 +110,8 @@ class Fibre:
             ax.plot(*shown.T, color=drawing.COLOURS[i % len(drawing.COLOURS)], label=component.kind, **style)
         names = ("x1", "x2", "x3") if is_space else ("first direction", "second direction")
         ax.set(**dict(zip(("xlabel", "ylabel", "zlabel"), names, strict=False)), title=self.describe())
+        if points.shape[1] > 1:
+            ax.set_aspect("equal", adjustable="datalim")
         ax.legend(fontsize=8)
         drawing.corner(ax, f"{self.reached} of {self.seeds} points reached the fibre, seed {self.seed}")
         return ax
@@ -151,7 +153,9 @@ def fibre(
         a `Fibre`; it is empty where no point near the data has that value.
 
     Raises:
-        TypeError, ValueError: a function of another kind, a value of another size, bad rows, a step that is not positive.
+        TypeError, ValueError: a function of another kind, without slope anywhere, a value of another size, bad rows or rank, a
+            step that is not positive.
+        RuntimeError: the function fails.
 
     Example:
         >>> x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -166,10 +170,18 @@ def fibre(
     rows = as_rows(points, name="points", min_rows=3).detach()
     with evaluating(function):
         target = _target(function, value, rows)
+        if rank is not None and not 1 <= rank <= min(rows.shape[1], len(target)):
+            raise ValueError(f"rank must be in 1..{min(rows.shape[1], len(target))}, got {rank}; None reads it off")
+        if not (rows != rows[0]).any():
+            raise ValueError(f"the {len(rows)} points are all the same and cover no region; pass data that vary")
         level = Level(function, target, rows, rank)
         u = level.local(rows)
         region = Region(u)
         chosen = np.random.default_rng(seed).permutation(len(u))[: int(most_seeds)]
+        if not level.linear(u[chosen])[1].any():
+            if (outputs_of(function, rows) != outputs_of(function, rows[:1])).any():
+                raise without_slope(len(chosen))
+            raise ValueError("the function gives the same everywhere: its fibre is all of the data, or empty")
         seeds, converged = level.newton(u[chosen])
         seeds = seeds[converged]
         seeds = seeds[region.holds(seeds)] if len(seeds) else seeds

@@ -70,7 +70,7 @@ class Between:
         handles = [] if put is None else [self.start.register_forward_hook(replace)]  # type: ignore[union-attr]
         handles += [] if end is None else [end.register_forward_hook(catch)]
         try:
-            whole = self.model(inputs)
+            whole = _called(self.model, inputs)
         except _Reached:
             whole = caught[0]
         finally:
@@ -116,14 +116,34 @@ def outputs_of(function: Callable[[Tensor], Any], rows: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: the function gives something else.
     """
-    y = _tensor(function(rows), None)
+    y = _tensor(_called(function, rows), None)
     if y.ndim == 1 and len(y) == len(rows):
         y = y[:, None]
-    if y.ndim < 2 or len(y) != len(rows):
+    if y.ndim < 2 or len(y) != len(rows) or not y[0].numel():
         raise ValueError(
             f"the function gave shape {tuple(y.shape)} for {len(rows)} rows, expected ({len(rows)}, outputs)"
         )
     return y.flatten(1)
+
+
+def without_slope(count: int) -> ValueError:
+    """What to raise of a function whose outputs change while its Jacobians are all zero."""
+    return ValueError(
+        f"the function's outputs change with its inputs, but it has no slope at any of {count} rows: detach, round or the "
+        "like inside cuts the gradients; write it in differentiable torch throughout"
+    )
+
+
+def _called(function: Callable[[Tensor], Any], rows: Tensor) -> Any:
+    try:
+        return function(rows)
+    except _Reached:
+        raise
+    except Exception as error:
+        raise RuntimeError(
+            f"the function failed on rows of shape {tuple(rows.shape)}: {type(error).__name__}: {error}; it must take rows "
+            "(B, D) of these columns, in torch throughout"
+        ) from error
 
 
 def _tensor(output: Any, layer: str | None) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import pdist, squareform
 
 from analysis.functions.solving import Level, Region
 
@@ -103,6 +104,6 @@ def _betti(points: Floats, spacing: float) -> tuple[int, int, int]:
     """Betti numbers of a connected net: holes of its Rips complexes that last."""
     from ripser import ripser
 
-    diagrams = ripser(points, maxdim=2, thresh=_DIES * spacing)["dgms"]
+    diagrams = ripser(squareform(pdist(points)), maxdim=2, thresh=_DIES * spacing, distance_matrix=True)["dgms"]
     lasting = [int(((d[:, 0] <= _BORN * spacing) & np.isinf(d[:, 1])).sum()) for d in diagrams]
     return 1, lasting[1], lasting[2]

@@ -71,8 +71,8 @@ class RankTable:
             ax.text(j, i, told, ha="center", va="center", color="black" if light else "white")
         ax.set_xticks(range(len(self.layers) - 1), self.layers[1:], rotation=30, ha="right")
         ax.set_yticks(range(len(self.layers) - 1), self.layers[:-1])
-        ax.set(xlabel="to", ylabel="from", title="Rank of the function between two layers")
-        drawing.corner(ax, _APPROXIMATE)
+        ax.set(xlabel="to", ylabel="from")
+        ax.set_title(f"Rank of the function between two layers\n({_APPROXIMATE})", fontsize=9)
         return ax
 
 
