@@ -193,7 +193,7 @@ class Analyzer:
 
     @cached_property
     def _log_density(self) -> NDArray[np.float64]:
-        return self.density.log_prob(self.s)
+        return self.density.log_prob(self.s) if len(self.x) > 1 else np.zeros(1)
 
     def dimensions(self) -> Dimensions:
         """k, worth and prices against the null, the hull, and the exits by depth."""
@@ -313,7 +313,8 @@ class Analyzer:
     def _examples(self, of: str, meaning: str, chosen: NDArray[np.intp], values: NDArray[np.float64]) -> Examples:
         labels = None if self.labels is None else self.labels[chosen]
         sources = None if self.sources is None else self.sources[chosen]
-        return Examples(of, meaning, self.rows[chosen], chosen, values[chosen], labels, sources)
+        note = "" if len(self.x) > 1 else "too few rows for a claim: 1, it takes 2 to say which is denser"
+        return Examples(of, meaning, self.rows[chosen], chosen, values[chosen], labels, sources, note)
 
     @cached_property
     def _reference(self) -> NDArray[np.float64]:
@@ -345,8 +346,9 @@ class Analyzer:
         from analysis.topology.unions import united
 
         tree: MergeTree = self._tree  # type: ignore[assignment]
-        parts = united(tree, self.s, self.density.mixture, self.seed)
-        return loops(survey(self.s, tree.labels_, self.density, self.seed, parts))
+        density = self.density if len(self.x) > 1 else None
+        parts = united(tree, self.s, density, self.seed)
+        return loops(survey(self.s, tree.labels_, density, self.seed, parts))
 
     def loops(self) -> Loops | Nothing:
         """Loops and voids of every shape's densest 90 %, with p-values, member rows, and an angle around each loop.

@@ -37,9 +37,8 @@ def axes(ax: Axes | None, width: float = 6.4, height: float = 4.4, projection: s
 
 def corner(ax: Axes, text: str) -> None:
     """A small grey note below the axes: row count and seed."""
-    ax.annotate(
-        text, (1, 0), (0, -34), xycoords="axes fraction", textcoords="offset points", ha="right", fontsize=7, color=GREY
-    )
+    at = {"ha": "right", "va": "top", "fontsize": 7, "color": GREY}
+    ax.annotate(text, (1, 0), (0, -36), xycoords="axes fraction", textcoords="offset points", **at)  # type: ignore[arg-type]
 
 
 def nothing(text: str, ax: Axes | None = None) -> Axes:

@@ -18,6 +18,7 @@ class Examples:
         index: (n,) their places among the analyzer's rows.
         values: (n,) what they were ranked by; ``meaning`` says what it is.
         labels, sources: (n,) metadata; None where there is none.
+        note: what is to be known about this answer; empty if nothing is.
     """
 
     of: str
@@ -27,6 +28,7 @@ class Examples:
     values: NDArray[np.float64]
     labels: NDArray[np.int64] | None = None
     sources: NDArray[np.int64] | None = None
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,6 +46,7 @@ class Examples:
                 for name in ("rows", "index", "values", "labels", "sources")
                 for value in [getattr(self, name)]
             },
+            "note": self.note,
         }
 
     def __repr__(self) -> str:
@@ -52,7 +55,7 @@ class Examples:
             extra = "" if self.labels is None else f"  label {self.labels[i]}"
             extra += "" if self.sources is None else f"  source {self.sources[i]}"
             lines.append(f"  row {row}  {value:.3f}{extra}")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  note: {self.note}"] if self.note else lines)
 
 
 def of_piece(members: NDArray[np.intp], log_density: NDArray[np.float64], count: int) -> NDArray[np.intp]:

@@ -55,6 +55,7 @@ def test_one_draw_names_the_shape(name):
 
 def test_a_torus_in_space_is_one():
     found = reading("torus", rows=5000)
+    assert found.curves == (None, None), "what lies at one angle of a surface is no point of a curve"
     assert kind_of(found)[0] == "torus" and found.cup > 0.3 and len(found.coordinates) == 2
 
 
@@ -88,7 +89,7 @@ def test_a_loop_through_several_pieces_is_one_shape():
 def test_loops_of_their_own_keep_pieces_apart():
     ring = shapes.cloud(shapes.circle, 800, 0, 0.1)
     two = Analyzer.from_structure(np.concatenate([ring, ring + np.array([4, 0])]))
-    assert united(two.tree(), two.s, two.density.mixture) == ((0,), (1,))
+    assert united(two.tree(), two.s, two.density) == ((0,), (1,))
 
 
 def test_where_the_draws_disagree_lower_masses_are_read(circle, monkeypatch):
@@ -98,6 +99,7 @@ def test_where_the_draws_disagree_lower_masses_are_read(circle, monkeypatch):
     labels = np.zeros(ROWS, dtype=np.intp)
     found = survey(circle.s, labels, circle.density, draws=3)
     assert found.masses == (0.75,) and found.readings == ((0.75,) * 3,)
+    assert found.kind(0) == ("circle", 0.5, ""), "three draws at one of the two masses looked at"
     said.update({0.75: "unknown", 0.6: "unknown"})
     assert survey(circle.s, labels, circle.density, draws=3).masses == (0.9,), "nothing is agreed on anywhere"
 
@@ -174,6 +176,9 @@ def test_refused(circle, ask, message):
 def test_few_rows_and_one_dimension_claim_nothing():
     few = Analyzer.from_structure(np.random.default_rng(0).normal(size=(40, 2)))
     assert few.describe().kind == "unknown" and "too few rows: 40" in repr(few.describe()) and len(few.loops()) == 0
+    one = Analyzer.from_structure([[0.5, 1.0]])
+    assert "too few rows: 1" in repr(one.describe()) and len(one.loops()) == 0
+    assert "too few rows for a claim: 1" in repr(one.examples(piece=0)) and list(one.examples(level=0.5)) == [0]
     line = Analyzer.from_structure(np.random.default_rng(0).normal(size=(400, 1)))
     assert line.describe().kind == "blob" and line.loops().plot().texts and line.describe().plot().get_xlabel()
 
@@ -264,6 +269,14 @@ def test_the_angle_of_an_even_circle_is_exact():
     between = np.stack([np.cos(t + 0.02), np.sin(t + 0.02)], axis=1)
     assert np.allclose(np.exp(1j * (coordinate(between) - direction * (t + 0.02) - offset[0])), 1, atol=0.02)
     assert gram.shape == (1, 1) and coordinate.steepest < 0.1
+
+
+def test_an_angle_beside_a_part_that_is_not_connected():
+    landmarks, t = even_circle()
+    apart = np.concatenate([landmarks, [[9.0, 9.0], [9.1, 9.0]]])
+    (coordinate,), _ = circular_coordinates(apart, diagram(apart, 1).cocycles[:1], PRIME, 0.5)
+    angles = coordinate(landmarks)
+    assert max(abs(np.exp(1j * (angles - side * t)).mean()) for side in (1, -1)) > 0.999
 
 
 def test_a_cochain_that_is_none_is_refused():

@@ -90,8 +90,8 @@ def circular_coordinates(
     weights = linked / np.outer(degrees, degrees)
     weights *= linked.sum() / weights.sum()
     laplacian = np.diag(weights.sum(1)) - weights
-    laplacian += 1.0 / len(landmarks)  # fixes the constant, which is free
-    offsets = np.linalg.solve(laplacian, (weights * lifted).sum(1).T).T  # (b, m): potential whose steps fit best
+    # (b, m): potential whose steps fit best; on every connected part it is free up to a constant
+    offsets = np.linalg.lstsq(laplacian, (weights * lifted).sum(1).T, rcond=1e-10)[0].T
     steps = lifted + (offsets[:, :, None] - offsets[:, None, :]) * linked
     basis = shortest_basis(_gram(weights, steps))
     steps = np.einsum("ab,bij->aij", basis, steps)

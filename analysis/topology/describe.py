@@ -27,11 +27,11 @@ class Named:
         part: its number in the survey.
         pieces: its pieces in the tree.
         kind: a word of ``naming.SENTENCES``, or "unknown".
-        confidence: share of the draws that call it so; of a knot also of the polygons.
+        confidence: share of the draws that call it so, at every mass that was looked at; of a knot also of the polygons.
         mass: share of the rows.
         level: share of these, the densest, that the name is of.
         doubt: what is undecided or speaks against all words; empty if nothing.
-        votes: what the draws call it, and how many do.
+        votes: what the draws call it, and how many do, at every mass.
         loops: numbers of its loops.
         knot: the verdict on its loop, where it is one loop in three dimensions.
     """
@@ -168,7 +168,7 @@ def _named(found: Loops, part: int) -> Named:
         mass=float((found.survey.labels == part).mean()),
         level=level,
         doubt=doubt,
-        votes=dict(Counter(word for word, _ in found.survey.kinds(part))),
+        votes=dict(Counter(found.survey.said[part])),
         loops=numbers,
     )
     if kind != "circle" or found.survey.dims != 3 or all(curve is None for curve in found.curves(numbers[0])):

@@ -149,11 +149,14 @@ class Loops:
         """Whether a loop is knotted, by vote over the draws.
 
         Raises:
-            ValueError: no such loop, rows that are not three-dimensional, or a loop with gaps in every draw.
+            ValueError: no such loop, rows that are not three-dimensional, or a loop that is no closed curve in any draw.
         """
         curves = [curve for curve in self.curves(number) if curve is not None]
         if not curves:
-            raise ValueError(f"loop {number} has too few rows for a closed curve; pass more rows")
+            raise ValueError(
+                f"loop {number} is no closed curve: it runs over a surface, or it has too few rows ({len(self[number].rows)}); "
+                "knots are of curves"
+            )
         return knot(curves, number, self.survey.seed)
 
     def linking(self, one: int = 0, other: int = 1) -> Linking:
@@ -167,7 +170,9 @@ class Loops:
         both = zip(self.curves(one), self.curves(other), strict=True)
         pairs = [(a, b) for a, b in both if a is not None and b is not None]
         if not pairs:
-            raise ValueError(f"no draw shows both loop {one} and loop {other} closed; pass more rows")
+            raise ValueError(
+                f"no draw shows both loop {one} and loop {other} as closed curves: one runs over a surface, or has too few rows"
+            )
         return linking(pairs, (one, other), self.survey.seed)
 
     def to_dict(self) -> dict[str, Any]:

@@ -23,20 +23,24 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 MOST_POINTS = 4000
+RING = (COLOURS[0], COLOURS[2], COLOURS[4], COLOURS[3], COLOURS[0])  # an angle has no ends, and white is the page's
 
 
 def plot_angle(found: Loops, loop: int = 0, ax: Axes | None = None) -> Axes:
     """Rows on a loop coloured by its angle, over all others in grey."""
     if not found.loops:
         return nothing("no loops", ax)
+    from matplotlib.colors import LinearSegmentedColormap
+
     ax = axes(ax, 5.6, 4.6)
     chosen, rows = found[loop], found.survey.rows
     flat, names = _flat(rows)
     some = _some(len(rows), found.survey.seed)
     ax.scatter(flat[some, 0], flat[some, 1], s=1, color=GREY, linewidths=0)
     on = chosen.rows[_some(len(chosen.rows), found.survey.seed)]
+    ring = LinearSegmentedColormap.from_list("ring", RING)
     points = ax.scatter(
-        flat[on, 0], flat[on, 1], c=chosen.angle(rows[on]), s=5, cmap="twilight", vmin=0, vmax=2 * np.pi, linewidths=0
+        flat[on, 0], flat[on, 1], c=chosen.angle(rows[on]), s=5, cmap=ring, vmin=0, vmax=2 * np.pi, linewidths=0
     )
     bar = ax.figure.colorbar(points, ax=ax, label=f"angle around loop {loop} (radians, by mass)")
     bar.set_ticks([0, np.pi, 2 * np.pi], labels=["0", "π", "2π"])
@@ -45,8 +49,11 @@ def plot_angle(found: Loops, loop: int = 0, ax: Axes | None = None) -> Axes:
 
 def plot_diagram(found: Loops, ax: Axes | None = None) -> Axes:
     """Births and deaths of loops and voids in every draw, on log scales; a bar counts above its degree's line."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     ax = axes(ax, 5.2, 4.4)
-    ends = []
+    ends: list[float] = []
+    lines = []
     for degree, name in ((1, "loops"), (2, "voids")):
         bars = [
             bar
@@ -63,14 +70,18 @@ def plot_diagram(found: Loops, ax: Axes | None = None) -> Axes:
             ax.scatter(birth[kept], death[kept], s=14, marker=marker, color=COLOURS[degree], alpha=0.6, linewidths=0)
         ax.scatter([], [], color=COLOURS[degree], label=name)
         ends += [birth.min(), death.max()]
-        ratio = ratio_at(SIGNIFICANT, degree)
-        reach = np.array([birth.min() / 1.3, birth.max() * 1.3])
-        ax.plot(reach, ratio * reach, color=COLOURS[degree], linewidth=1, linestyle="--")
+        lines.append((ratio_at(SIGNIFICANT, degree), COLOURS[degree]))
     if not ends:
         return nothing("no bars: no piece has a loop or a void at any scale", ax)
     low, high = min(ends) / 1.3, max(ends) * 1.3
+    for ratio, colour in lines:
+        ax.plot([low, high], [ratio * low, ratio * high], color=colour, linewidth=1, linestyle="--")
     ax.fill_between([low, high], [low, high], [low * 0.5] * 2, color=GREY, alpha=0.25, linewidth=0)
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("scale at which it closes (structure units)")
     ax.set_ylabel("scale at which it is filled in (structure units)")
     ax.legend(fontsize=7, loc="lower right", title=f"counts above its line, p = {SIGNIFICANT:g}", title_fontsize=7)

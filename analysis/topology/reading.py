@@ -48,7 +48,7 @@ class Reading:
         gram: inner products of the coordinates.
         ends: loose ends of a curve; None where it is no curve.
         cup: remainder of the cup product of two loops; None where there are not two, or no void.
-        curves: closed polygons through the loops (c, 3) of three-dimensional rows; None where a loop has a gap.
+        curves: closed polygons through the loops (c, 3) of three-dimensional rows; None on a surface, or where a loop has a gap.
         shared: of two loops, the share of their way that they have in common.
         bridge: share of the landmarks on no loop.
     """
@@ -99,7 +99,8 @@ def read_piece(rows: Floats, density: Mixture, rng: np.random.Generator, mass: f
     if not looks:
         betti = {prime: (loops.count(SIGNIFICANT), 0) for prime in (2, 3)}
     coordinates, gram, cup = _angles(landmarks, loops, voids)
-    curves = tuple(_curve(on_ridge, c, len(coordinates)) for c in coordinates) if k == 3 else ()
+    is_surface = thick.dimension == 2
+    curves = tuple(None if is_surface else _curve(on_ridge, c, len(coordinates)) for c in coordinates) if k == 3 else ()
     closed_at = max((bar.birth for bar in loops.bars[: len(coordinates)]), default=0.0)
     is_curve = thick.dimension == 1 and k > 1
     return Reading(

@@ -32,8 +32,8 @@ class Survey:
             of a random two thirds of the rows with the density refitted to them. Empty for parts of too few rows.
         parts: for each part the numbers of its pieces in the tree.
         masses: for each part the share of its rows, the densest, that the readings are of.
+        said: for each part what every reading calls it, those at higher masses too.
         labels: (n,) part of each row.
-        density: of all rows.
         rows: (n, k).
         seed: everything is drawn from it.
     """
@@ -41,8 +41,8 @@ class Survey:
     readings: tuple[tuple[Reading, ...], ...]
     parts: tuple[tuple[int, ...], ...]
     masses: tuple[float, ...]
+    said: tuple[tuple[str, ...], ...]
     labels: NDArray[np.intp]
-    density: Mixture
     rows: Floats
     seed: int
 
@@ -67,13 +67,14 @@ class Survey:
         )
 
     def kind(self, part: int) -> tuple[str, float, str]:
-        """What most draws call a part, their share, and what is undecided."""
+        """What most draws call a part, the share of them, over all masses looked at, and what is undecided."""
         said = self.kinds(part)
         if not said:
             count = int((self.labels == part).sum())
             return "unknown", 0.0, f"too few rows: {count}, it takes {FEWEST_ROWS}"
-        word, count = Counter(word for word, _ in said).most_common(1)[0]
-        return word, count / len(said), next(doubt for other, doubt in said if other == word)
+        word = Counter(word for word, _ in said).most_common(1)[0][0]
+        share = self.said[part].count(word) / len(self.said[part])
+        return word, share, next(doubt for other, doubt in said if other == word)
 
 
 def in_words(pieces: Sequence[int]) -> str:
@@ -85,7 +86,7 @@ def in_words(pieces: Sequence[int]) -> str:
 def survey(
     rows: Floats,
     labels: NDArray[np.intp],
-    density: Density,
+    density: Density | None,
     seed: int = 0,
     parts: Sequence[tuple[int, ...]] | None = None,
     draws: int = DRAWS,
@@ -98,7 +99,7 @@ def survey(
     Args:
         rows: (n, k).
         labels: (n,) piece of each, from 0 on.
-        density: fitted to the rows.
+        density: fitted to the rows; None where they are too few for one, and for any part.
         seed: everything is drawn from it.
         parts: pieces that are one shape, see :func:`~analysis.topology.unions.united`; by default each is one.
         draws: readings of each part, the first of all rows.
@@ -108,12 +109,12 @@ def survey(
     for number, pieces in enumerate(parts):
         part_of[list(pieces)] = number
     labels = part_of[labels]
-    drawn = _drawn(rows, density, seed, draws)
+    drawn = [] if density is None else _drawn(rows, density, seed, draws)
     found = [
         _read(rows, labels == number, drawn, seed) for number in tracked(range(len(parts)), "shapes: readings", "part")
     ]
-    masses = tuple(mass for mass, _ in found)
-    return Survey(tuple(readings for _, readings in found), parts, masses, labels, density.mixture, rows, seed)
+    masses, readings, said = zip(*found, strict=True)
+    return Survey(readings, parts, masses, said, labels, rows, seed)
 
 
 def _drawn(rows: Floats, density: Density, seed: int, draws: int) -> list[tuple[NDArray[np.intp], Mixture]]:
@@ -128,23 +129,25 @@ def _drawn(rows: Floats, density: Density, seed: int, draws: int) -> list[tuple[
 
 def _read(
     rows: Floats, is_mine: NDArray[np.bool_], drawn: list[tuple[NDArray[np.intp], Mixture]], seed: int
-) -> tuple[float, tuple[Reading, ...]]:
-    """The mass at which a part is read, the highest at which the draws agree, and its readings there."""
+) -> tuple[float, tuple[Reading, ...], tuple[str, ...]]:
+    """The mass at which a part is read, the highest at which the draws agree, its readings there, and all names by the way."""
     used = [(rows[some[is_mine[some]]], mixture) for some, mixture in drawn]
     used = [(mine, mixture) for mine, mixture in used if len(mine) >= FEWEST_ROWS // 4]
     if is_mine.sum() < FEWEST_ROWS:
-        return MASSES[0], ()
+        return MASSES[0], (), ()
     tried: dict[float, tuple[Reading, ...]] = {}
+    said: dict[float, list[str]] = {}
     for mass in MASSES:
         rng = np.random.default_rng([seed, 23, round(100 * mass)])
         tried[mass] = tuple(read_piece(mine, mixture, rng, mass) for mine, mixture in used)
-        if _agreement(tried[mass]) >= AGREEING:
-            return mass, tried[mass]
-    best = max(tried, key=lambda mass: _agreement(tried[mass]))  # the highest of those
-    return best, tried[best]
+        said[mass] = [kind_of(reading)[0] for reading in tried[mass]]
+        if _agreement(said[mass]) >= AGREEING:
+            break
+    best = max(tried, key=lambda mass: _agreement(said[mass]))  # the highest of those
+    return best, tried[best], tuple(word for words in said.values() for word in words)
 
 
-def _agreement(readings: tuple[Reading, ...]) -> float:
-    """Share of the readings that give the name that most give; 0 where that is none."""
-    word, count = Counter(kind_of(reading)[0] for reading in readings).most_common(1)[0]
-    return 0.0 if word == "unknown" else count / len(readings)
+def _agreement(words: list[str]) -> float:
+    """Share of the name that most give; 0 where that is none."""
+    word, count = Counter(words).most_common(1)[0]
+    return 0.0 if word == "unknown" else count / len(words)

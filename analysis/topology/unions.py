@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.density import Density
 from analysis.em import Mixture
 from analysis.merge_tree import MergeTree
 from analysis.progress import tracked
@@ -15,7 +16,7 @@ Floats = NDArray[np.float64]
 DRAWS = 3
 
 
-def united(tree: MergeTree, rows: Floats, density: Mixture, seed: int = 0) -> tuple[tuple[int, ...], ...]:
+def united(tree: MergeTree, rows: Floats, density: Density | None, seed: int = 0) -> tuple[tuple[int, ...], ...]:
     """The pieces of each shape, (0,), (1, 2), ..., in the order of the first.
 
     Pieces are modes of the density; a shape is what a level set that holds most of the mass looks like. Where the density
@@ -25,20 +26,21 @@ def united(tree: MergeTree, rows: Floats, density: Mixture, seed: int = 0) -> tu
     Args:
         tree: of the rows.
         rows: (n, k).
-        density: fitted to them.
+        density: fitted to them; None where they are too few for one.
         seed: of three draws; a loop of a union must show in all of them, one of a part in any.
     """
     parts: dict[int, list[tuple[int, ...]]] = {}
     counts: dict[int, int] = {}
-    nodes = tree.nodes if tree.count > 1 else tree.nodes[:0]
-    for node in tracked(nodes, "shapes: loops through several pieces", "node"):
+    if tree.count == 1 or density is None:
+        return tuple((piece,) for piece in range(tree.count))
+    for node in tracked(tree.nodes, "shapes: loops through several pieces", "node"):
         below = sum(counts[child] for child in node.children)
-        seen = _loops(rows[node.rows], density, seed, node.number)
+        seen = _loops(rows[node.rows], density.mixture, seed, node.number)
         parts[node.number] = [part for child in node.children for part in parts[child]]
         counts[node.number] = max(below, min(seen) if node.children else max(seen))
         if not node.children or min(seen) > below:
             parts[node.number] = [tuple(sorted(tree.leaves(node.number)))]
-    return tuple(sorted(parts.get(tree.root, [(0,)])))
+    return tuple(sorted(parts[tree.root]))
 
 
 def _loops(rows: Floats, density: Mixture, seed: int, node: int) -> list[int]:

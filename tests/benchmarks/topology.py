@@ -5,6 +5,7 @@
     python tests/benchmarks/topology.py shapes                  tubes of known shape, three seeds; ripser on the clean shape
     python tests/benchmarks/topology.py curves                  knots, unknots and links, three seeds
     python tests/benchmarks/topology.py cells                   a simulated module of grid cells
+    python tests/benchmarks/topology.py angle runs/rotated-digits    the ring of that preset's run, on held-out images
     python tests/benchmarks/topology.py cost                    seconds and memory at 2 000 and 20 000 rows
     python tests/benchmarks/topology.py null                    the constants of analysis/topology/homology.py
 
@@ -103,7 +104,7 @@ def one_run(folder: str) -> dict:
     }
     if name == "trefoil" and row["found"] == "knot":
         row["found"] = "knot" if described.pieces[0].knot.polynomial == (1, -1, 1) else "another knot"
-    if made.angles.shape[1] and not isinstance(loops, Nothing):
+    if made.angles.shape[1] and not isinstance(described, Nothing) and len(described.pieces) == 1:
         fresh = training.planted(name, FRESH_ROWS, noise_dims, seed)
         s, true = analyzer.flow.encode(fresh.x).double().numpy(), fresh.angles.numpy()
         row["angles"] = best_match(loops.angles(s), true)
@@ -203,6 +204,28 @@ def cell_table(given: argparse.Namespace) -> None:
         )
 
 
+def angle_table(given: argparse.Namespace) -> None:
+    """The ring is found on training rows, without an angle; its angle is compared on rows of images that were held out."""
+    import torch
+    from safetensors.torch import load_file
+
+    import flows
+    from analysis.analyzer import Analyzer, Nothing
+
+    torch.set_num_threads(1)
+    kept, flow = load_file(Path(given.folder) / "data.safetensors"), flows.load(given.folder)
+    analyzer = Analyzer(flow, kept["train.x"])
+    loops = analyzer.loops()
+    print(analyzer.describe(), loops, sep="\n")
+    if not isinstance(loops, Nothing) and len(loops):
+        s, true = flow.encode(kept["held_out.x"]).double().numpy(), kept["held_out.targets"][:, 0].double().numpy()
+        best = probed(analyzer.s, kept["train.targets"][:, :1].double().numpy(), s)[:, 0]
+        found = max(circular_correlation(angle, true) for angle in loops.angles(s).T)
+        print(
+            f"held-out rows {len(s)}: circular correlation {found:.3f} (probe {circular_correlation(best, true):.3f})"
+        )
+
+
 def cost_table(given: argparse.Namespace) -> None:
     from analysis import Analyzer
 
@@ -248,18 +271,19 @@ def main() -> None:
         "shapes": shape_table,
         "curves": curve_table,
         "cells": cell_table,
+        "angle": angle_table,
         "cost": cost_table,
         "null": null_table,
     }
     parser.add_argument("verb", choices=verbs)
-    parser.add_argument("folder", nargs="?", help="of the saved planted runs, for suite")
+    parser.add_argument("folder", nargs="?", help="of the saved planted runs, for suite; of a run, for angle")
     parser.add_argument("--noise-dims", nargs="+", type=int, default=[3, 10])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
-    if given.verb == "suite" and not given.folder:
-        parser.error("suite needs the folder that planted.py --save wrote")
+    if given.verb in ("suite", "angle") and not given.folder:
+        parser.error("suite needs the folder that planted.py --save wrote, angle that of a run")
     verbs[given.verb](given)
 
 
