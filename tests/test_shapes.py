@@ -20,7 +20,7 @@ from analysis.topology.knot import polygon_knot
 from analysis.topology.landmarks import maxmin
 from analysis.topology.loops import loops
 from analysis.topology.naming import kind_of
-from analysis.topology.reading import read_piece
+from analysis.topology.reading import loops_of, read_piece
 from analysis.topology.ridge import derivatives, is_frequented, thickness, to_ridge
 from analysis.topology.survey import survey
 from analysis.topology.torus import cup_product_remainder, triangles
@@ -244,6 +244,16 @@ def test_blobs_show_no_loop():
         chosen, _ = maxmin(points := rng.normal(size=(1600, 2)), 200, rng)
         largest.append(diagram(points[chosen], 1).bars[0].p_value)
     assert min(largest) > 0.001 and np.mean(np.array(largest) < 0.05) <= 0.25 and max(largest) > 0.3
+
+
+def test_points_that_coincide_but_for_rounding_show_no_loop():
+    rng = np.random.default_rng(0)
+    modes = np.repeat([[0.0, 0.0], [4.0, 0.0], [1.0, 3.0]], 60, axis=0)
+    assert diagram(modes + 1e-9 * rng.normal(size=modes.shape), 1).count(0.5) == 0
+    lumps = rng.permutation(modes[rng.integers(len(modes), size=2000)] + 0.1 * rng.normal(size=(2000, 2)))
+    density = fit_density(lumps, members=1).mixture
+    assert thickness(lumps[:600], density).dimension == 0
+    assert loops_of(lumps, density, rng) == 0 and kind_of(read_piece(lumps, density, rng))[0] == "blob"
 
 
 def test_p_values_fall_with_the_ratio():

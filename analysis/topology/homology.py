@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 Floats = NDArray[np.float64]
 
@@ -15,6 +16,7 @@ LEAST_RATIO = 1.05
 # location and scale of the Gumbel law of the largest log log(death / birth) of a Gaussian blob
 # (python tests/benchmarks/topology.py null); degree: (location, scale)
 NULL = {1: (-0.60, 0.085), 2: (-1.70, 0.13)}
+ROUNDING = 1e-6  # of the largest distance
 ROWS_A_LANDMARK = 4  # the blobs of the null have as many
 
 
@@ -61,15 +63,14 @@ def diagram(landmarks: Floats, degree: int, prime: int = PRIME, largest: float =
     if len(landmarks) <= degree + 2:
         return Diagram((), ())
     from ripser import ripser
-    from sklearn.metrics import pairwise_distances
 
-    distances = pairwise_distances(landmarks)  # given points, ripser warns where there are fewer than dimensions
+    distances = cdist(landmarks, landmarks)  # given points, ripser warns where there are fewer than dimensions
     options = {"maxdim": degree, "coeff": prime, "thresh": largest, "do_cocycles": degree == 1}
     found = ripser(distances, distance_matrix=True, **options)
     pairs = found["dgms"][degree].astype(float)
     cocycles = found["cocycles"][degree] if degree == 1 else [np.empty((0, 3), dtype=np.intp)] * len(pairs)
     ends = np.where(np.isfinite(pairs[:, 1]), pairs[:, 1], largest)
-    ratios = ends / np.maximum(pairs[:, 0], 1e-300)
+    ratios = ends / np.maximum(pairs[:, 0], ROUNDING * distances.max())  # below are points that coincide
     order = [i for i in np.argsort(-ratios, kind="stable") if ratios[i] > LEAST_RATIO]
     bars = [
         Bar(degree, float(pairs[i, 0]), float(pairs[i, 1]), float(ratios[i]), p_value(float(ratios[i]), degree))
