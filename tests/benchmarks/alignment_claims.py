@@ -17,6 +17,7 @@ import json
 import os
 import resource
 import time
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -154,6 +155,10 @@ def score(given):
             }
             rows.append(row)
             print(json.dumps(row), flush=True)
+    if given.out:
+        with open(given.out, "a", encoding="utf8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        rows = [json.loads(line) for line in Path(given.out).read_text(encoding="utf8").splitlines()]
     for names in [[name] for name in ALL] + [list(ALL)]:
         some = [r for r in rows if r["name"] in names]
         columns = {key: [r[key] for r in some] for key in ("score", "foscttm", "gw_cost", "gw_foscttm")}
@@ -190,6 +195,7 @@ def main() -> None:
         verb.add_argument("--rows", type=int, default=rows)
         verb.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
         verb.add_argument("--runs", type=int, default=50)
+        verb.add_argument("--out", help="score: keep the runs there, and count all that are there")
     given = parser.parse_args()
     calls[given.verb](given)
 

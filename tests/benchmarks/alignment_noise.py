@@ -8,7 +8,9 @@ Every model has its own noise, thickness and diffeomorphism, and a flow fitted t
 alignment_pairs.py). 1000 more rows exist in both; each method gets them without the pairing (Procrustes: with 500 others'), b's
 shuffled, the slow ones the first 500. FOSCTTM is the least over the planted group (three D3, circle O(2), torus O(2) x Z2), both
 directions, ties 1/2, for every method alike. "planted": the planted structure coordinates, thickness and all, in place of
-the flows'. "block": the flows' blocks. Seconds are of one thread, MiB what the method added to the process.
+the flows' (the oracle block). "block": the flows' blocks. Seconds are of one thread, MiB what the method added to the process.
+Target: at most 1.5 times the oracle's, or .01 more. Beside it the same against Procrustes with 500 pairs on our block: what a
+rigid map can do there.
 """
 
 import argparse
@@ -136,14 +138,16 @@ def table(given):
         f"{'FOSCTTM, mean over pairs and seeds':45}" + "".join(f"{f'{name} {dims}':>12}" for name, _, dims in columns)
     )
     print(f"{'noise sd / structure sd':45}" + "".join(f"{ratio:12}" for _, ratio, _ in columns))
-    means = {}
+    means: dict[tuple[str, str, tuple], float] = {}
     for method, space in kinds:
+        if space == "planted" and method != "ours":
+            continue
         some = [r for r in rows if (r["method"], r["space"]) == (method, space)]
         cells = []
         for column in columns:
             scores = [r["score"] for r in some if (r["name"], r["ratio"], r["dims"]) == column]
             means[method, space, column] = float(np.mean(scores)) if scores else np.nan
-            cells.append(f"{means[method, space, column]:12.3f}")
+            cells.append(f"{means[method, space, column]:12.3f}" if scores else f"{'-':>12}")
         cost = [f"{np.mean([r[key] for r in some]):.0f} {unit}" for key, unit in _UNITS if key in some[0]]
         print(f"{f'{method} ({space})':45}" + "".join(cells) + "  " + ", ".join(cost))
     for space in ("full", "block"):
@@ -153,11 +157,11 @@ def table(given):
             enough = [n for n in PAIRS if means.get((f"Procrustes, {n} pairs", space, column), 1) <= 1.02 * ours]
             cells.append(f"{enough[0] if enough else f'> {PAIRS[-1]}':>12}")
         print(f"{f'worth so many pairs ({space})':45}" + "".join(cells))
-    met = [
-        means["ours", "block", c] <= max(1.5 * means["ours", "planted", c], means["ours", "planted", c] + 0.01)
-        for c in columns
-    ]
-    print(f"{'ours <= max(1.5 oracle, oracle + .01)':45}" + "".join(f"{'met' if m else 'missed':>12}" for m in met))
+    for oracle in (("ours", "planted"), (f"Procrustes, {PAIRS[-1]} pairs", "block")):
+        least = [means.get((*oracle, c), np.nan) for c in columns]
+        ours = [means.get(("ours", "block", c), np.nan) for c in columns]
+        met = ["met" if o <= max(1.5 * m, m + 0.01) else "missed" for o, m in zip(ours, least, strict=True)]
+        print(f"{f'target, by {oracle[0]} ({oracle[1]})':45}" + "".join(f"{m:>12}" for m in met))
 
 
 _UNITS = (("seconds", "s"), ("mib", "MiB"))

@@ -1,0 +1,136 @@
+"""The aligner on pairs of trained nets: classes, labels and answers carried from one net to the other, and what stays ambiguous.
+
+    unknot fit -c digits --seeds 2 --out runs/digits; unknot fit -c rotated-digits --seed 0 (and 1) --out runs/rotated-0
+    python tests/benchmarks/alignment_real.py digits runs/digits/seed-0 runs/digits/seed-1
+    python tests/benchmarks/alignment_real.py angle runs/rotated-0 runs/rotated-1
+    python tests/benchmarks/alignment_real.py residues runs/modular-0 runs/modular-1
+
+Every seed trains its net anew, from other initial weights and on another split of the images. Rows are held out from both.
+
+*digits*: without pairs, and with labels as evidence. Classes whose centre lands nearest to their own in b; labels of b's rows by
+a vote of 5 mapped rows of a; accuracy of net b's head on a's activations mapped into b's layer (stitching), between a random
+rigid map and b's own activations with their noise at zero.
+*angle*: the angle of a mapped row, read off the 5 nearest rows of b, against its own: best over the symmetry that the aligner
+reports, and after two labelled pairs.
+*residues*: modular addition; classes as above, best over x -> unit * x + shift mod 59.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from scipy.spatial import cKDTree
+
+import training
+from analysis import Aligner, Analyzer
+from analysis.alignment import label_transfer
+from analysis.alignment.rigid import Rigid, random_map
+
+MOST = 1500
+
+
+class Model:
+    """A run's flow, and at most 1500 of its held-out rows: activations, block, labels, angles."""
+
+    def __init__(self, run):
+        self.run = Path(run)
+        kept = load_file(self.run / "data.safetensors")
+        self.x = kept["held_out.x"][:MOST]
+        self.labels = kept["held_out.labels"][:MOST].numpy() if "held_out.labels" in kept else None
+        self.angles = kept["held_out.targets"][:MOST, 0].numpy() if "held_out.targets" in kept else None
+        self.analyzer = Analyzer.load(run, self.x, self.labels)
+        self.s = self.analyzer.s
+
+    def answers(self, x):
+        """What the net's last layer makes of activations."""
+        result = json.loads((self.run / "result.json").read_text())
+        net = training.trained_subject(result["data"], result["seed"]).model
+        with torch.no_grad():
+            return list(net.children())[-1](x).argmax(1).numpy()
+
+
+def classes(mapped, labels, target, truth):
+    """Share of classes whose mapped centre is nearest to their own centre."""
+    names = np.unique(labels)
+    centres, others = ([rows[of == name].mean(0) for name in names] for rows, of in ((mapped, labels), (target, truth)))
+    return float((cKDTree(others).query(centres)[1] == np.arange(len(names))).mean())
+
+
+def digits(a, b, given):
+    ceiling = (b.answers(b.analyzer.flow.project(b.x)) == b.labels).mean()
+    chance = Rigid(random_map(a.s.shape[1], b.s.shape[1], np.random.default_rng(0)), np.zeros(b.s.shape[1]))
+    floor = (b.answers(b.analyzer.flow.decode(torch.from_numpy(chance(a.s)).float())) == a.labels).mean()
+    print(
+        f"b's head: its own rows {(b.answers(b.x) == b.labels).mean():.3f}, noise at zero {ceiling:.3f}, floor {floor:.3f}"
+    )
+    for evidence in (None, (a.labels, b.labels)):
+        found = Aligner(rows=given.rows).fit(a.analyzer, b.analyzer, labels=evidence)
+        mapped = found.transform_structure(a.s)
+        print(
+            f"{'labels as evidence' if evidence else 'no pairs':18}  classes {classes(mapped, a.labels, b.s, b.labels):.2f}  "
+            f"label transfer {label_transfer(mapped, a.labels, b.s, b.labels):.3f}  "
+            f"stitched {(b.answers(found.transform(a.x)) == a.labels).mean():.3f}  {found!r}, differs {found.differs_}",
+            flush=True,
+        )
+
+
+def read(mapped, b):
+    """Angles of mapped rows: the circular mean over the 5 nearest rows of b."""
+    near = cKDTree(b.s).query(mapped, 5)[1]
+    return np.angle(np.exp(1j * b.angles[near]).mean(1))
+
+
+def angle(a, b, given):
+    found = Aligner(rows=given.rows).fit(a.analyzer, b.analyzer)
+    print(repr(found), "own", [g.name for g in found.own_symmetries_])
+    maps = [g @ m.matrix for m in found.alternatives_ for g in found.symmetry_.orbit(np.eye(len(found.map_.matrix)))]
+    shift = b.s.mean(0) - a.s.mean(0) @ found.map_.matrix
+    errors = [_error(read((a.s - a.s.mean(0)) @ m + b.s.mean(0), b), a.angles) for m in maps]
+    print(
+        f"median error of an angle: best over the reported set {min(errors):.1f} degrees, worst {max(errors):.1f} "
+        f"(shift of the best map {np.linalg.norm(shift):.2f})"
+    )
+    for pairs in (1, 2):
+        rng, got = np.random.default_rng(0), []
+        for _ in range(given.draws):
+            rows = rng.permutation(len(a.s))[:pairs]
+            gaps = np.abs(np.angle(np.exp(1j * (a.angles[rows, None] - b.angles))))
+            told = Aligner(rows=given.rows).fit(a.analyzer, b.analyzer, pairs=np.c_[rows, gaps.argmin(1)])
+            got.append((_error(read(told.transform_structure(a.s), b), a.angles), told.symmetry_.name))
+        print(f"{pairs} labelled pair(s): {', '.join(f'{e:.1f} degrees ({name})' for e, name in got)}", flush=True)
+
+
+def _error(one, other):
+    return float(np.degrees(np.median(np.abs(np.angle(np.exp(1j * (one - other)))))))
+
+
+def residues(a, b, given):
+    found = Aligner(rows=given.rows).fit(a.analyzer, b.analyzer)
+    near = cKDTree(b.s).query(found.transform_structure(a.s))[1]
+    read_off = b.labels[near]
+    hits = [((u * a.labels + t - read_off) % 59 == 0).mean() for u in range(1, 59) for t in range(59)]
+    print(
+        repr(found),
+        f"aligned {found.is_aligned_}, unique {found.is_unique_}; residues right, best over units and shifts: {max(hits):.3f}",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("subject", choices=("digits", "angle", "residues"))
+    parser.add_argument("runs", nargs=2)
+    parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--draws", type=int, default=3, help="of labelled pairs")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    {"digits": digits, "angle": angle, "residues": residues}[given.subject](*map(Model, given.runs), given)
+
+
+if __name__ == "__main__":
+    main()
