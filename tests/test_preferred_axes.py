@@ -83,6 +83,12 @@ def test_p_values_are_uniform_for_rotated_structure():
     assert neuron_basis(gradients, x, 39, 0).p_values[0] == 1 / 40
 
 
+def test_neurons_scales_are_no_preference():
+    x = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)).double() * torch.tensor([10.0, 0.1])
+    found = neuron_basis(torch.tensor([[[0.1, 10.0]]]), x, 19, 0)  # both neurons alike, sd for sd
+    assert found.neurons_read[0] == pytest.approx(2, abs=0.01)
+
+
 def test_a_layer_that_is_all_structure_says_nothing_as_a_block():
     x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)).double()
     gradients = torch.eye(3).double().expand(5, 3, 3)
@@ -158,6 +164,7 @@ def test_images_bring_their_shape_and_sequences_their_last_step():
     flow = FunnelFlow.from_rows(x[:, :, 0, :4].sum(1), hidden=8, components=3)
     found = preferred_axes(flow, Steps(), "steps", x, moves=1).inputs
     assert found.image == (2, 4) and found.shares.shape == (4, 24)
+    assert found.shares.reshape(4, 3, 2, 4)[:, 2].sum() > 0.2  # the first step does not see it
     assert found.shares.reshape(4, 3, 2, 4)[:, :, 1].max() == 0 and found.name(13) == "pixel 1, 1"
     with pytest.raises(ValueError, match="Identity has no weights to move"):
         preferred_axes(flow, torch.nn.Identity(), "", x)
