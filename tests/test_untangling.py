@@ -134,7 +134,7 @@ def segment(rows):
         (ring(3000), 1, 2),
         (np.concatenate([ring(3000), ring(3000, 4.0, 1)]), 2, 2),
         (ball(2000), 1, 3),
-        (segment(1500), 1, 1),
+        (segment(2000), 1, 1),
     ],
     ids=["ring", "two rings", "sphere", "segment"],
 )
@@ -152,6 +152,12 @@ def test_a_trefoil_has_two_coordinates_and_they_follow_its_angle(trefoil):
     assert max(abs((turn * planted).mean()), abs((turn * planted.conj()).mean())) > 0.9
 
 
+def test_rows_come_out_evenly(trefoil):
+    above = spectrum(trefoil.x).lift().above(trefoil.x).numpy()
+    turns, _ = np.histogram(np.arctan2(above[:, 1], above[:, 0]), 12)
+    assert turns.min() > 0.5 * turns.mean()  # .26 where the graph is taken as it is
+
+
 def test_the_same_seed_gives_the_same_coordinates_and_global_state_stays(trefoil, untouched_rng):
     with untouched_rng():
         one, other = spectrum(trefoil.x, 3), spectrum(trefoil.x, 3)
@@ -160,8 +166,8 @@ def test_the_same_seed_gives_the_same_coordinates_and_global_state_stays(trefoil
 
 
 def test_too_few_rows_for_a_graph():
-    with pytest.raises(ValueError, match="at least 200 rows, got 199"):
-        spectrum(torch.from_numpy(ring(199)))
+    with pytest.raises(ValueError, match="at least 2000 rows, got 1999"):
+        spectrum(torch.from_numpy(ring(1999)))
 
 
 def test_a_trefoil_comes_down_into_the_plane(trefoil, untangled):

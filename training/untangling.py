@@ -55,7 +55,7 @@ def untangle(flow: FunnelFlow, x: object, seed: int = 0, *, groups: object = Non
         **settings: of the second fit.
 
     Raises:
-        ValueError: k = 0, fewer than 200 rows, or what :func:`training.fit` refuses.
+        ValueError: k = 0, fewer than 2000 rows, or what :func:`training.fit` refuses.
 
     Example:
         >>> import training
