@@ -14,7 +14,7 @@ from flows.inputs import as_rows
 from flows.writing import write_whole
 
 SPREAD = 0.1
-FLOOR = 0.01  # of the landmarks' variance, added to Cov[s | a]: where few landmarks are near, it knows little
+FLOOR = 0.01  # of the rows' variance, added to Cov[s | a]: where few rows are near, it knows little
 _CHUNK = 4096
 
 
@@ -22,7 +22,7 @@ class Lift(nn.Module):
     r"""Up: a = y(s) + sigma e with e ~ N(0, I_A). Down: :math:`r = L(a)^{-1} (s - E[s \mid a])` with L Lᵀ = Cov[s | a].
 
     y is a kernel average of the landmarks' coordinates, so it is smooth and defined everywhere; mean and covariance are those of
-    the landmarks under their posterior given a, kernel averages too, of width sigma. Both steps have a triangular Jacobian with
+    ``rows`` under their posterior given a, kernel averages too, of width sigma. Both steps have a triangular Jacobian with
     known diagonal, so :math:`\log p(s) \ge E_e[\log p(a, r) + A \log\sigma - \log|L(a)| - \log N(e)]` for any density p of
     (a, r), whatever the coordinates are (an augmented flow whose augmented part depends on the data: Huang et al. 2020,
     Chen et al. 2020).
@@ -35,6 +35,8 @@ class Lift(nn.Module):
         coordinates: what they are lifted to (L, A), of unit variance.
         width: of the kernel over ``points``.
         spread: sigma, of the draws around y(s).
+        rows: of the whole structure block (R, k), for mean and covariance given a (default the landmarks; being its dense part,
+            they would make it look thinner).
 
     Raises:
         ValueError: fewer than two landmarks, not the same number of coordinates, or a width or spread not above 0.
@@ -42,8 +44,12 @@ class Lift(nn.Module):
 
     points: Tensor
     coordinates: Tensor
+    rows: Tensor
+    raised_rows: Tensor
 
-    def __init__(self, points: Tensor, coordinates: Tensor, width: float, spread: float = SPREAD):
+    def __init__(
+        self, points: Tensor, coordinates: Tensor, width: float, spread: float = SPREAD, rows: Tensor | None = None
+    ):
         super().__init__()
         points = as_rows(points, name="landmarks", min_rows=2)
         coordinates = as_rows(coordinates, name="coordinates of the landmarks", min_rows=2)
@@ -56,6 +62,9 @@ class Lift(nn.Module):
         self.width, self.spread = float(width), float(spread)
         self.register_buffer("points", points)
         self.register_buffer("coordinates", coordinates.to(points))
+        rows = points if rows is None else as_rows(rows, name="rows of the lift", width=points.shape[1], min_rows=2)
+        self.register_buffer("rows", rows.to(points))
+        self.register_buffer("raised_rows", self.above(self.rows), persistent=False)
 
     @property
     def structure_dim(self) -> int:
@@ -94,16 +103,16 @@ class Lift(nn.Module):
     def explained(self, raised: Tensor) -> tuple[Tensor, Tensor]:
         """E[s | a] (B, k) and the lower factor (B, k, k) of Cov[s | a], of a (B, A)."""
         k = self.structure_dim
-        products = self.points[:, :, None] * self.points[:, None]
-        values = torch.cat([self.points, products.flatten(1)], dim=1)
-        found = _average(raised, self.coordinates, values, self.spread)
+        products = self.rows[:, :, None] * self.rows[:, None]
+        values = torch.cat([self.rows, products.flatten(1)], dim=1)
+        found = _average(raised, self.raised_rows, values, self.spread)
         mean = found[:, :k]
         covariance = found[:, k:].unflatten(1, (k, k)) - mean[:, :, None] * mean[:, None]
-        floor = FLOOR * self.points.var(0).mean() * torch.eye(k).to(mean)
+        floor = FLOOR * self.rows.var(0).mean() * torch.eye(k).to(mean)
         return mean, torch.linalg.cholesky(covariance + floor)
 
     def save(self, file: str | Path) -> None:
-        """Write landmarks, coordinates and both widths into one .safetensors file."""
+        """Write landmarks, coordinates, rows and both widths into one .safetensors file."""
         widths = {"widths": torch.tensor([self.width, self.spread], dtype=torch.float64)}
         write_whole({Path(file): tensors_to_bytes({**self.state_dict(), **widths})})
 
@@ -121,7 +130,7 @@ class Lift(nn.Module):
         try:
             held = tensors_from_bytes(file.read_bytes())
             width, spread = held["widths"].tolist()
-            return cls(held["points"], held["coordinates"], width, spread)
+            return cls(held["points"], held["coordinates"], width, spread, held["rows"])
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"{file} is damaged or holds no lift ({error}); write it again with Lift.save") from None
 

@@ -32,18 +32,19 @@ class Spectrum:
     """Spectral coordinates of the dense rows of a cloud.
 
     Attributes:
-        points, coordinates: dense rows (n, k) and their coordinates (n, r), pieces side by side along the first.
+        cloud: rows (N, k) looked at.
+        points, coordinates: the dense ones (n, k) and their coordinates (n, r), pieces side by side along the first.
         pieces: number of pieces of the graph.
         eigenvalues, residuals: of each piece its graph's eigenvalues and how new each eigenvector is, heaviest piece first.
-        rows, seed: rows looked at and what drew them.
+        seed: what drew them.
     """
 
+    cloud: Floats
     points: Floats
     coordinates: Floats
     pieces: int
     eigenvalues: tuple[tuple[float, ...], ...]
     residuals: tuple[tuple[float, ...], ...]
-    rows: int
     seed: int
 
     @property
@@ -53,10 +54,11 @@ class Spectrum:
 
     def lift(self, spread: float = SPREAD) -> Lift:
         """The lift by these coordinates, on at most 1500 landmarks; its kernel is as wide as their sixth neighbours are far."""
-        chosen = np.random.default_rng([self.seed, 1]).permutation(len(self.points))[:LANDMARKS]
+        rng = np.random.default_rng([self.seed, 1])
+        chosen, rows = (rng.permutation(count)[:LANDMARKS] for count in (len(self.points), len(self.cloud)))
         points, coordinates = self.points[chosen], self.coordinates[chosen]
         width = float(np.median(cKDTree(points).query(points, 7)[0][:, -1]))
-        return Lift(_float(points), _float(coordinates), width, spread)
+        return Lift(_float(points), _float(coordinates), width, spread, _float(self.cloud[rows]))
 
 
 def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
@@ -91,12 +93,12 @@ def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
         rows.append(core[labels == piece])
         placed.append(wide)
     return Spectrum(
+        cloud=cloud,
         points=np.concatenate(rows),
         coordinates=np.concatenate(placed),
         pieces=len(pieces),
         eigenvalues=tuple(tuple(values.tolist()) for _, values, _ in found),
         residuals=tuple(tuple(residuals) for _, _, residuals in found),
-        rows=len(cloud),
         seed=seed,
     )
 
@@ -124,7 +126,9 @@ def _piece(weights: csr_array, rng: np.random.Generator) -> tuple[Floats, Floats
     vectors, values = _eigenvectors(weights)
     chosen, residuals = _independent(vectors[sample])
     again, _ = _eigenvectors(_evened(weights, vectors[:, chosen]))
-    return again[:, _independent(again[sample])[0]], values, residuals
+    kept = _independent(again[sample])[0][: len(chosen)]
+    kept += [n for n in range(again.shape[1]) if n not in kept][: len(chosen) - len(kept)]
+    return again[:, kept], values, residuals
 
 
 def _eigenvectors(weights: csr_array) -> tuple[Floats, Floats]:

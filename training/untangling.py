@@ -98,7 +98,7 @@ def is_tangled(found: Spectrum, s: Tensor) -> bool:
 def words(found: Spectrum, before: int, after: int | None) -> str:
     """What became of k, in one sentence."""
     pieces = f"{found.pieces} piece{'s' * (found.pieces > 1)}"
-    own = f"the neighbour graph of the structure ({pieces}, {found.rows} rows) has {found.dims} coordinates of its own"
+    own = f"the neighbour graph of the structure ({pieces}, {len(found.cloud)} rows) has {found.dims} coordinates of its own"
     if after is None:
         return f"nothing to untangle: k = {before}, and {own}"
     outcome = "untangled" if 0 < after < before else "not untangled"
