@@ -20,7 +20,7 @@ from analysis.topology.knot import polygon_knot
 from analysis.topology.landmarks import maxmin
 from analysis.topology.loops import loops
 from analysis.topology.naming import kind_of
-from analysis.topology.reading import loops_of, read_piece
+from analysis.topology.reading import loops_among, loops_of, read_piece
 from analysis.topology.ridge import derivatives, is_frequented, thickness, to_ridge
 from analysis.topology.survey import survey
 from analysis.topology.torus import cup_product_remainder, triangles
@@ -247,13 +247,21 @@ def test_blobs_show_no_loop():
 
 
 def test_points_that_coincide_but_for_rounding_show_no_loop():
+    ring = even_circle()[0]
+    assert diagram(ring, 1).count(0.01) == 1
+    assert diagram(np.concatenate([1e-9 * ring, [[5.0, 5.0]]]), 1).count(0.5) == 0
+
+
+def test_a_ridge_of_a_few_points_shows_no_loop():
     rng = np.random.default_rng(0)
-    modes = np.repeat([[0.0, 0.0], [4.0, 0.0], [1.0, 3.0]], 60, axis=0)
-    assert diagram(modes + 1e-9 * rng.normal(size=modes.shape), 1).count(0.5) == 0
-    lumps = rng.permutation(modes[rng.integers(len(modes), size=2000)] + 0.1 * rng.normal(size=(2000, 2)))
+    modes = np.array([[0.0, 0.0], [4.0, 0.0], [1.0, 3.0]])
+    lumps = modes[rng.integers(3, size=2000)] + 0.1 * rng.normal(size=(2000, 2))
     density = fit_density(lumps, members=1).mixture
-    assert thickness(lumps[:600], density).dimension == 0
+    thick = thickness(lumps, density)
+    assert thick.dimension == 0
     assert loops_of(lumps, density, rng) == 0 and kind_of(read_piece(lumps, density, rng))[0] == "blob"
+    assert not loops_among(even_circle()[0], 0.1, thick).bars
+    assert loops_among(even_circle()[0], 0.1, replace(thick, dimension=1)).bars
 
 
 def test_p_values_fall_with_the_ratio():

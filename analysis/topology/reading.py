@@ -89,7 +89,7 @@ def read_piece(rows: Floats, density: Mixture, rng: np.random.Generator, mass: f
     count = LANDMARKS[1] if thick.dimension == 1 else count
     chosen, cover = maxmin(on_ridge, min(count, len(on_ridge) // ROWS_A_LANDMARK), rng)
     landmarks = on_ridge[chosen]
-    loops = _loops(landmarks, cover, thick)
+    loops = loops_among(landmarks, cover, thick)
     looks = k > 2 and (thick.dimension == 2 or (thick.is_solid and k == 3))
     betti, voids = {}, Diagram((), ())
     for prime in (3, 2) if looks else ():
@@ -127,11 +127,11 @@ def loops_of(rows: Floats, density: Mixture, rng: np.random.Generator) -> int:
     """How many loops a quick look at 1500 of the rows (n, k) and 200 landmarks shows."""
     _, thick, on_ridge = _ridge(rows, density, rng, MASS, FEW_ROWS)
     chosen, cover = maxmin(on_ridge, min(LANDMARKS[1], len(on_ridge) // ROWS_A_LANDMARK), rng)
-    return _loops(on_ridge[chosen], cover, thick).count(SIGNIFICANT)
+    return loops_among(on_ridge[chosen], cover, thick).count(SIGNIFICANT)
 
 
-def _loops(landmarks: Floats, cover: float, thick: Thickness) -> Diagram:
-    """Bars of degree 1; none on a line, or where the ridge is a few points."""
+def loops_among(landmarks: Floats, cover: float, thick: Thickness) -> Diagram:
+    """Bars of degree 1 of landmarks (m, k), all there at one scale; none on a line, or where the ridge is a few points."""
     if thick.dims < 2 or thick.dimension == 0:
         return Diagram((), ())
     return _at_one_scale(diagram(landmarks, 1), cover)
