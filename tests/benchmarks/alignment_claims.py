@@ -171,7 +171,7 @@ def score(given):
 
 
 def timed(given):
-    for name, (shape, _) in ALL.items():
+    for name, (shape, _) in ((name, ALL[name]) for name in given.names):
         rng = np.random.default_rng(14)
         a, b = (
             white(shape(rng, n) + THICK * rng.standard_normal((n, shape(rng, 1).shape[1]))) for n in [given.rows] * 2
@@ -195,6 +195,7 @@ def main() -> None:
         verb.add_argument("--rows", type=int, default=rows)
         verb.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
         verb.add_argument("--runs", type=int, default=50)
+        verb.add_argument("--names", nargs="+", default=list(ALL), help="time: some of the shapes")
         verb.add_argument("--out", help="score: keep the runs there, and count all that are there")
     given = parser.parse_args()
     calls[given.verb](given)
