@@ -146,7 +146,8 @@ def table(given):
         cells = []
         for column in columns:
             scores = [r["score"] for r in some if (r["name"], r["ratio"], r["dims"]) == column]
-            means[method, space, column] = float(np.mean(scores)) if scores else np.nan
+            if scores:
+                means[method, space, column] = float(np.mean(scores))
             cells.append(f"{means[method, space, column]:12.3f}" if scores else f"{'-':>12}")
         cost = [f"{np.mean([r[key] for r in some]):.0f} {unit}" for key, unit in _UNITS if key in some[0]]
         print(f"{f'{method} ({space})':45}" + "".join(cells) + "  " + ", ".join(cost))
@@ -155,12 +156,16 @@ def table(given):
         for column in columns:
             ours = means.get(("ours", "block", column), np.nan)
             enough = [n for n in PAIRS if means.get((f"Procrustes, {n} pairs", space, column), 1) <= 1.02 * ours]
-            cells.append(f"{enough[0] if enough else f'> {PAIRS[-1]}':>12}")
+            known = (f"Procrustes, {PAIRS[-1]} pairs", space, column) in means and not np.isnan(ours)
+            cells.append(f"{(enough[0] if enough else f'> {PAIRS[-1]}') if known else '-':>12}")
         print(f"{f'worth so many pairs ({space})':45}" + "".join(cells))
     for oracle in (("ours", "planted"), (f"Procrustes, {PAIRS[-1]} pairs", "block")):
         least = [means.get((*oracle, c), np.nan) for c in columns]
         ours = [means.get(("ours", "block", c), np.nan) for c in columns]
-        met = ["met" if o <= max(1.5 * m, m + 0.01) else "missed" for o, m in zip(ours, least, strict=True)]
+        met = [
+            "-" if np.isnan(o + m) else "met" if o <= max(1.5 * m, m + 0.01) else "missed"
+            for o, m in zip(ours, least, strict=True)
+        ]
         print(f"{f'target, by {oracle[0]} ({oracle[1]})':45}" + "".join(f"{m:>12}" for m in met))
 
 
