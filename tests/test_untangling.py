@@ -14,6 +14,7 @@ from flows.lift import Lift
 from flows.untangled import Untangled
 from training.cli import main
 from training.spectral import spectrum
+from training.untangling import strangers, words
 
 FAST = {"settle": 60, "screen": 40, "steps_per_point": 3, "points_per_decade": 12, "debias": 40, "debias_rounds": 1}
 FAST |= {"narrow": 20, "warm_up": 5, "rounds": 1, "null_worth": 0.03}
@@ -179,6 +180,16 @@ def test_a_trefoil_comes_down_into_the_plane(trefoil, untangled):
     turns = np.diff(np.unwrap(np.arctan2(*(means[np.r_[0:24, 0]]).T)))
     assert abs(turns.sum()) == pytest.approx(2 * math.pi)  # once round, never back
     assert (np.sign(turns) == np.sign(turns.sum())).all()
+
+
+def test_strangers_are_counted_and_a_tear_is_called_one(trefoil, untangled):
+    assert untangled.strangers < 0.02
+    flat = trefoil.x[:, :2]  # its shadow: strands that cross are put side by side
+    assert strangers(trefoil.x, flat) > 5 * untangled.strangers
+    mixed = trefoil.x[torch.randperm(len(trefoil.x), generator=torch.Generator().manual_seed(0))]
+    assert strangers(trefoil.x, mixed) > 0.5
+    assert "-> 0, nothing but noise" in words(untangled.spectrum, 3, 0, math.nan)
+    assert words(untangled.spectrum, 3, 2, 0.3).startswith("torn, not untangled: k = 3 -> 2")
 
 
 def test_what_is_decoded_lies_where_it_was(trefoil, untangled):

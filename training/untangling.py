@@ -1,9 +1,12 @@
 """``training.untangle``: take a flow's structure block up by its spectral coordinates and down again into fewer dimensions."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from flows.augment import row_noise
@@ -13,6 +16,9 @@ from flows.untangled import Untangled
 from training.activations import Activations
 from training.fitting import FitResult, fit
 from training.spectral import Spectrum, spectrum
+
+MOST_STRANGERS = 0.05
+_MOST_ROWS = 4000
 
 
 @dataclass
@@ -24,16 +30,18 @@ class Untangling:
         spectrum: spectral coordinates of the structure block.
         result: of the fit of what was lifted; None where there is nothing to untangle.
         before: k of the structure block.
+        strangers: see :func:`strangers`; nan where there is nothing to untangle, or nothing left.
     """
 
     flow: Untangled | None
     spectrum: Spectrum
     result: FitResult | None = field(repr=False)
     before: int
+    strangers: float = math.nan
 
     def verdict(self) -> str:
         """The answer in one plain sentence."""
-        return words(self.spectrum, self.before, None if self.result is None else self.result.structure_dim)
+        return words(self.spectrum, self.before, self.flow.structure_dim if self.flow else None, self.strangers)
 
     def __repr__(self) -> str:
         return f"Untangling: {self.verdict()}"
@@ -69,7 +77,8 @@ def untangle(flow: FunnelFlow, x: object, seed: int = 0, *, groups: object = Non
         return Untangling(None, found, None, s.shape[1])
     lift = found.lift()
     result = fit(Activations(lifted(lift, s), sources=groups), seed=seed, **settings)  # type: ignore[arg-type]
-    return Untangling(Untangled(flow, lift, result.flow), found, result, s.shape[1])
+    both = Untangled(flow, lift, result.flow)
+    return Untangling(both, found, result, s.shape[1], strangers(s, both.encode(x)) if both.structure_dim else math.nan)
 
 
 def structure(flow: FunnelFlow, x: object) -> Tensor:
@@ -95,11 +104,32 @@ def is_tangled(found: Spectrum, s: Tensor) -> bool:
     return found.dims < s.shape[1]
 
 
-def words(found: Spectrum, before: int, after: int | None) -> str:
+@torch.no_grad()
+def strangers(before: Tensor, after: Tensor) -> float:
+    """Share of the ten nearest rows in ``after`` (N, k') that are strangers in ``before`` (N, k).
+
+    Strangers lie farther apart than half the median distance of two rows. Of more than 4000 rows that many, evenly spread.
+    """
+    rows = slice(None, None, -(-len(before) // _MOST_ROWS))
+    p, q = before[rows].double().numpy(), after[rows].double().numpy()
+    near = cKDTree(q).query(q, 11)[1][:, 1:]
+    left, right = np.random.default_rng(0).integers(len(p), size=(2, 20_000))
+    half = 0.5 * np.median(np.linalg.norm(p[left] - p[right], axis=1))
+    return float((np.linalg.norm(p[:, None] - p[near], axis=2) > half).mean())
+
+
+def words(found: Spectrum, before: int, after: int | None, share: float) -> str:
     """What became of k, in one sentence."""
     pieces = f"{found.pieces} piece{'s' * (found.pieces > 1)}"
     own = f"the neighbour graph of the structure ({pieces}, {len(found.cloud)} rows) has {found.dims} coordinates of its own"
     if after is None:
         return f"nothing to untangle: k = {before}, and {own}"
     outcome = "untangled" if 0 < after < before else "not untangled"
-    return f"{outcome}: k = {before} -> {after}; {own}, lifted by them with draws of sd {SPREAD:g}"
+    if share > MOST_STRANGERS:
+        outcome = "torn, not untangled"
+    if not after:
+        return f"{outcome}: k = {before} -> 0, nothing but noise at this regularity; {own}"
+    return (
+        f"{outcome}: k = {before} -> {after}; {own}, lifted by them with draws of sd {SPREAD:g}; "
+        f"{share:.1%} of the nearest rows were strangers before (at most {MOST_STRANGERS:.0%} is called untangled)"
+    )

@@ -1,5 +1,6 @@
 """``unknot untangle``: a finished run's structure, up by its spectral coordinates and down into fewer dimensions."""
 
+import math
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     from training.options import fit_options
     from training.panels import save_panel
     from training.spectral import spectrum
-    from training.untangling import is_tangled, structure, words
+    from training.untangling import is_tangled, strangers, structure, words
     from training.untangling_figure import plot_untangled
 
     rest = resolve_argv(rest)
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
     s = structure(saved.flow, saved.x)
     found = spectrum(s, options.seed)
     if not is_tangled(found, s):
-        print(words(found, s.shape[1], None))
+        print(words(found, s.shape[1], None, math.nan))
         return 0
     out, lift = given.out or Path(f"{given.run.rstrip('/')}-untangled"), found.lift()
     saved.flow.save(out / FIRST)
@@ -53,9 +54,13 @@ def main(argv: list[str]) -> int:
     for _ in each_run(out, rest, {SECOND: flags}):
         pass
     flow = Untangled.load(out)
+    if not flow.structure_dim:
+        print(f"\n{words(found, s.shape[1], 0, math.nan)}")
+        return 0
     after = flow.encode(saved.x)
+    share = strangers(s, after)
     save_panel(plot_untangled(s.numpy(), after.numpy(), found), out / "untangled.png")
-    print(f"\n{words(found, s.shape[1], flow.structure_dim)}\n{_faithful(flow, after)}")
+    print(f"\n{words(found, s.shape[1], flow.structure_dim, share)}\n{_faithful(flow, after)}")
     print(f"wrote {out}; look further with: unknot report {out / SECOND}")
     return 0
 
