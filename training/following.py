@@ -77,7 +77,7 @@ class Following:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Worth of every dimension over the net's steps; in a strip below k, pieces and loops."""
-        from matplotlib.ticker import MaxNLocator
+        from matplotlib.ticker import MaxNLocator, NullLocator
 
         from training.panels import COLOURS, axes, corner, legend_beside, strip_below
 
@@ -89,10 +89,13 @@ class Following:
         ax.plot(steps, [sum(m.worth) for m in self.moments], color=COLOURS[1], marker="s", ms=4, label="all together")
         ax.plot([], [], "o", ms=5, color=COLOURS[0], label="one dimension")
         names = (("structure_dim", "k"), ("pieces", "pieces"), ("loops", "loops"))
-        for (name, label), colour, marker in zip(names, COLOURS[2:5], "o^s", strict=True):
-            strip.plot(steps, [getattr(m, name) for m in self.moments], color=colour, marker=marker, ms=5, label=label)
+        for (name, label), colour, marker, size in zip(names, COLOURS[2:5], "o^s", (5, 9, 5), strict=True):
+            heights = [getattr(m, name) for m in self.moments]
+            strip.plot(steps, heights, color=colour, marker=marker, ms=size, label=label, alpha=0.8)
         if max(steps) > 20 * max(1, min((s for s in steps if s > 0), default=1)):
             ax.set_xscale("symlog", linthresh=max(1, min(s for s in steps if s > 0)))
+            strip.set_xticks(steps, [f"{step}" for step in steps])
+            strip.xaxis.set_minor_locator(NullLocator())
         ax.set(ylabel="worth (nats per row)", title="What the layer carries while the net is trained")
         strip.set(xlabel="step of the net's training", ylabel="number")
         strip.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
