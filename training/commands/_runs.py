@@ -22,17 +22,19 @@ def reader(verb: str, about: str, argv: list[str], **extras: bool) -> Namespace:
     if extras.get("json"):
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--seed", type=int, default=0, help="draws subsamples and resamples")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1 is as fast as 2); 0 leaves it to the libraries")
     return parser.parse_args(argv)
 
 
 def analyzer_of(run: str, given: Namespace) -> "Analyzer":
     import torch
+    from threadpoolctl import threadpool_limits
 
     from analysis.analyzer import Analyzer
 
     if given.threads > 0:
         torch.set_num_threads(given.threads)
+        threadpool_limits(given.threads)  # small matrices: two threads that share a busy core wait for one another
     if getattr(given, "data", None) is None:
         return Analyzer.load(run, seed=given.seed)
     from training.activations import read_activations
