@@ -22,7 +22,9 @@ def reader(verb: str, about: str, argv: list[str], **extras: bool) -> Namespace:
     if extras.get("json"):
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--seed", type=int, default=0, help="draws subsamples and resamples")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1 is as fast as 2); 0 leaves it to the libraries")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads (1 is as fast as 2); 0 leaves it to the libraries"
+    )
     return parser.parse_args(argv)
 
 
