@@ -84,4 +84,6 @@ def test_the_figure_and_the_table_show_every_moment():
     found = Following(moments)
     assert repr(found).count("\n") == 2 and "0.100" in repr(found)
     ax = found.plot()
-    assert [line.get_label() for line in ax.get_lines()][-2:] == ["all together", "one dimension"]
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert lines["all together"].get_xdata().tolist() == [0, 900]
+    assert lines["all together"].get_ydata().tolist() == [0, 0.2]

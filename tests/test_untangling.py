@@ -144,6 +144,14 @@ def test_a_cloud_has_as_many_spectral_coordinates_as_directions(points, pieces, 
     assert (found.pieces, found.dims) == (pieces, dims)
 
 
+def test_pieces_lie_side_by_side():
+    points = np.concatenate([ring(3000), ring(3000, 4.0, 1)])
+    found = spectrum(torch.from_numpy(points))
+    right = found.points[:, 0] > 2
+    sides = [found.coordinates[side, 0] for side in (right, ~right)]
+    assert max(map(np.min, sides)) > min(map(np.max, sides))
+
+
 def test_a_trefoil_has_two_coordinates_and_they_follow_its_angle(trefoil):
     found = spectrum(trefoil.x)
     assert found.dims == 2
