@@ -39,6 +39,13 @@ def intervened(g):
         return g.model(g.rows)
 
 
+def untangled(g):
+    s = torch.from_numpy(g.s).float()
+    lift = flows.Lift(s, s[:, :1].sin(), 0.5)
+    second = flows.FunnelFlow.from_rows(lift(s, s[:, 1:]), hidden=8)
+    return flows.Untangled(g.flow, lift, second.requires_grad_(False))
+
+
 # one call each; None for what is no more than a record, a protocol or a constant
 FLOWS = {
     "FunnelFlow": lambda g: flows.FunnelFlow(3, hidden=8).field.W1,
@@ -46,6 +53,8 @@ FLOWS = {
     "Exits": lambda g: flows.Exits(3).gates,
     "GatedMixture": lambda g: flows.GatedMixture(3).rsample(5, torch.ones(3), generator()),
     "Front": lambda g: flows.Front.from_rows(g.rows).basis,
+    "Lift": lambda g: flows.Lift(g.rows, g.rows[:, :1].sin(), 0.5)(g.rows, g.rows[:, :1]),
+    "Untangled": lambda g: untangled(g).log_prob(g.rows),
     "load": lambda g: flows.load(g.folder).log_prob(g.rows),
     "StrongDiffeo": lambda g: flows.StrongDiffeo(g.rows, seed=0)(g.rows),
     "intervene": intervened,
@@ -57,6 +66,7 @@ TRAINING = {
     "ModelSettings": None,
     "PathSettings": None,
     "FunnelModule": None,  # fit's
+    "untangle": lambda g: repr(training.untangle(g.flow, torch.randn(2000, 3, generator=generator()), **QUICK)),
     "planted": lambda g: training.planted("torus", 50, noise_dims=1).x,
     "PLANTED_NAMES": None,
     "capture": lambda g: training.capture(g.model, "0", [g.rows]).x,
