@@ -4,11 +4,15 @@ import base64
 import html
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from flows.writing import write_whole
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
@@ -135,3 +139,16 @@ def _cloud(i: int, section: Section) -> str:
         f'<p class="quiet">{len(points)} rows, whitened units; drag to turn, wheel to zoom.</p>\n'
         f'<script type="application/json" id="cloud{i}">{text}</script>'
     )
+
+
+def write_page(path: str | Path, title: str, parts: Callable[[], list[Section]], example: str) -> Path:
+    """Write a page to ``path``, whole or not at all; ``parts`` are made only where the place is fit.
+
+    Raises:
+        IsADirectoryError: ``path`` is a folder; ``example`` is a name to offer.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file, for instance {path / example}")
+    write_whole({path: page(title, parts()).encode()})
+    return path

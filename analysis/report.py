@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.dimensions import NOTHING
-from analysis.page import Section, page, png
+from analysis.page import Section, png, write_page
 from analysis.topology.sections import shape_sections
 
 if TYPE_CHECKING:
@@ -32,17 +31,7 @@ def write_report(analyzer: Analyzer, path: str | Path) -> Path:
     Raises:
         IsADirectoryError: ``path`` is a folder.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file, for instance {path / 'report.html'}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(page(_title(analyzer), sections(analyzer)), encoding="utf8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_page(path, _title(analyzer), lambda: sections(analyzer), "report.html")
 
 
 def sections(analyzer: Analyzer) -> list[Section]:

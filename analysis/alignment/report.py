@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.alignment import plots, words
-from analysis.page import Section, page, png
+from analysis.page import Section, png, write_page
 
 if TYPE_CHECKING:
     from analysis.alignment.aligner import Aligner
@@ -23,17 +22,7 @@ def write_report(aligner: Aligner, path: str | Path, title: str = "unknot: align
     Raises:
         IsADirectoryError: ``path`` is a folder.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file, for instance {path / 'alignment.html'}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(page(title, sections(aligner)), encoding="utf8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_page(path, title, lambda: sections(aligner), "alignment.html")
 
 
 def sections(aligner: Aligner) -> list[Section]:
