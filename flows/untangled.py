@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from flows.augment import row_noise
+from flows.augment import log_normal, row_noise
 from flows.flow import DRAWS, FunnelFlow
 from flows.inputs import as_rows
 from flows.lift import Lift
@@ -15,7 +15,7 @@ FIRST, LIFT, SECOND = "first", "lift.safetensors", "second"
 
 
 class Untangled(nn.Module):
-    """x -> (s, n) -> lift of s -> (s', n'): knotted structure s of k dimensions becomes s' of k' < k without a tear.
+    """x -> (s, n) -> lift of s -> (s', n'): structure s of k dimensions goes up into k + A and down into s' of k'.
 
     Args:
         first: a flow with structure (k >= 1) and no augmented dimensions of its own.
@@ -85,8 +85,7 @@ class Untangled(nn.Module):
             lifted = self.lift(s, noise)
             logs.append(self.second.log_prob(lifted) + self.lift.log_weight(lifted, noise))
         structure = torch.stack(logs).logsumexp(0) - math.log(len(logs))
-        log_noise = -0.5 * (n.square() + math.log(2 * math.pi)).sum(1)
-        return structure + log_noise + ladj + self.first.front.floor_log_prob(rows)
+        return structure + log_normal(n) + ladj + self.first.front.floor_log_prob(rows)
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
