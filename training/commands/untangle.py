@@ -10,6 +10,7 @@ from training.presets import resolve_argv
 
 if TYPE_CHECKING:
     from analysis.run import SavedRun
+    from flows.flow import FunnelFlow
     from flows.lift import Lift
     from flows.untangled import Untangled
 
@@ -29,6 +30,7 @@ def main(argv: list[str]) -> int:
     given, rest = parser.parse_known_args(argv)
 
     from analysis.run import SavedRun
+    from flows.lift import Lift
     from flows.untangled import FIRST, LIFT, SECOND, Untangled
     from training.options import fit_options
     from training.panels import save_panel
@@ -48,8 +50,12 @@ def main(argv: list[str]) -> int:
         print(words(found, s.shape[1], None, math.nan))
         return 0
     out, lift = given.out or Path(f"{given.run.rstrip('/')}-untangled"), found.lift()
-    saved.flow.save(out / FIRST)
-    lift.save(out / LIFT)
+    if (out / LIFT).is_file():
+        _check_going_on(out / FIRST, saved.flow)
+        lift = Lift.load(out / LIFT)  # the same, but for the last bits where threads differ
+    else:
+        saved.flow.save(out / FIRST)
+        lift.save(out / LIFT)
     flags = _write_lifted(out / "lifted.safetensors", lift, s, saved)
     for _ in each_run(out, rest, {SECOND: flags}):
         pass
@@ -63,6 +69,17 @@ def main(argv: list[str]) -> int:
     print(f"\n{words(found, s.shape[1], flow.structure_dim, share)}\n{_faithful(flow, after)}")
     print(f"wrote {out}; look further with: unknot report {out / SECOND}")
     return 0
+
+
+def _check_going_on(first: Path, flow: "FunnelFlow") -> None:
+    """Raises ValueError where ``first`` is not the flow of the run that is to be untangled."""
+    import torch
+
+    from flows.store import load
+
+    then, now = load(first).state_dict(), flow.state_dict()
+    if then.keys() != now.keys() or not all(torch.equal(then[name], now[name]) for name in now):
+        raise ValueError(f"{first.parent} was made of another run; name another --out, or remove it first")
 
 
 def _write_lifted(file: Path, lift: "Lift", s, saved: "SavedRun") -> list[str]:  # type: ignore[no-untyped-def]
