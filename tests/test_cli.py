@@ -207,3 +207,16 @@ def test_the_doctor_sees_a_shadow(tmp_path):
     assert found.returncode == 1
     assert "problem: 'analysis' is imported from" in found.stdout
     assert "rename it" in found.stdout
+
+
+def test_verbs_that_read_runs_take_one_thread():
+    from pathlib import Path
+
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from training.commands._runs import analyzer_of, reader
+
+    run = str(Path(__file__).parent / "data" / "run-v1")
+    with threadpool_limits(2):
+        analyzer_of(run, reader("analyze", "", [run]))
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}
