@@ -8,7 +8,7 @@ VERBS = {
     "capture": "run a model and write what its layers put out",
     "encode": "send rows through the flow of a finished run",
     "path": "fit at several regularities and map which structure survives over the widest range",
-    "untangle": "lift a finished run's structure and narrow it anew, into fewer dimensions without a tear",
+    "untangle": "lift a finished run's structure and narrow it anew: knots come undone in more dimensions",
     "follow": "fit a layer along its net's training: when does structure appear?",
     "analyze": "say what structure a finished run found: level sets, pieces, holes, how sure",
     "report": "write the same with pictures as one offline HTML file",

@@ -11,6 +11,7 @@ flow at the k that untangling reached, without a lift; *untangled*. Columns:
 - winding of each closed curve about its middle, by the planted parameter, and how often the polygon of the 60 mean positions
   along it crosses itself or the other, both in the plane of the first two dimensions;
 - strangers: share of the ten nearest rows in s that lie more than a sixth of the curve away, or on the other curve.
+  (The verdict's own share knows no curve: it counts rows that lay far apart in s before.)
 """
 
 import argparse
@@ -45,7 +46,7 @@ def wobbly(t: np.ndarray) -> tuple:
 
 
 def spiral(t: np.ndarray) -> tuple:
-    """Two and a half turns of an Archimedean spiral, even in length."""
+    """Two and a fifth turns of an Archimedean spiral, even in length."""
     turn = np.sqrt(1.0 + 6.2 * t) * 2.6
     return turn * np.cos(turn), turn * np.sin(turn)
 
@@ -169,6 +170,7 @@ def one(name: str, seed: int) -> None:
     if found.flow is None or found.result is None:
         print(f"  {found.verdict()}", flush=True)
         return
+    print(f"  {found.verdict()}", flush=True)
     k = found.result.structure_dim
     if k in result.snapshots:
         print(line("forced", Analyzer(result.snapshots[k], x, is_held_out=held), t, which, closed, 0), flush=True)
