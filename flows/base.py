@@ -81,14 +81,22 @@ class GatedMixture(nn.Module):
         return log_pi + features @ weights.T + shut[:, None]
 
     @torch.no_grad()
-    def gains(self, z: Tensor, is_open: Tensor) -> Tensor:
-        """D (M,): mean over rows of log p(z with i open) - log p(z with i shut), given the other draws, in nats."""
+    def gains(self, z: Tensor, is_open: Tensor, kept: Tensor | None = None) -> Tensor:
+        """D (M,): mean over rows of log p(z with i open) - log p(z with i shut), given the other draws, in nats.
+
+        Args:
+            z: (B, M).
+            is_open: b, zeros and ones of the shape of ``z``.
+            kept: indices (j,) of the dimensions to ask; the others' gain is 0. Each costs B * K exponentials.
+        """
+        kept = torch.arange(self.dims, device=z.device) if kept is None else kept
         posterior = self.component_log_probs(z, is_open).log_softmax(1)
         _, mu, sigma = self.standardised()
+        z, is_open, mu, sigma = z[:, kept], is_open[:, kept], mu[:, kept], sigma[:, kept]
         open_minus_shut = -0.5 * ((z[:, None] - mu) / sigma).square() - sigma.log() + 0.5 * z[:, None].square()
         sign = 1 - 2 * is_open
         change = torch.logsumexp(posterior[:, :, None] + sign[:, None] * open_minus_shut, dim=1)
-        return (sign * change).mean(0)
+        return z.new_zeros(self.dims).index_copy(0, kept, (sign * change).mean(0))
 
     def _bernoulli_log_prob(self, z: Tensor, gates: Tensor) -> Tensor:
         log_pi, mu, sigma = self.standardised()

@@ -56,6 +56,7 @@ class Front(nn.Module):
         self.register_buffer("jittered", torch.zeros(features, dtype=torch.bool))
         self.register_buffer("start", torch.eye(dims))
         self.turn = nn.Parameter(torch.zeros(dims, dims))
+        self._kept_rotation: tuple[Tensor, Tensor, Tensor] | tuple[()] = ()
 
     @classmethod
     def from_rows(
@@ -106,7 +107,19 @@ class Front(nn.Module):
 
     @property
     def rotation(self) -> Tensor:
-        """R (M, M): the start turned by the Cayley transform of a skew-symmetric matrix, so always in SO(M)."""
+        """R (M, M): the start turned by the Cayley transform of a skew-symmetric matrix, so always in SO(M).
+
+        Where nobody asks for gradients it is kept until the turn or the start have other values: at M = 512 forming it
+        costs as much as a log-density of 1000 rows.
+        """
+        if torch.is_grad_enabled() and self.turn.requires_grad:
+            return self._turned()
+        if not (self._kept_rotation and all(map(_same, self._kept_rotation, (self.turn, self.start)))):
+            with torch.no_grad():
+                self._kept_rotation = self.turn.detach().clone(), self.start.clone(), self._turned()
+        return self._kept_rotation[2]
+
+    def _turned(self) -> Tensor:
         skew = 0.5 * (self.turn - self.turn.T)
         eye = torch.eye(self.dims, dtype=skew.dtype, device=skew.device)
         return torch.linalg.solve(eye + skew, eye - skew) @ self.start
@@ -129,6 +142,8 @@ class Front(nn.Module):
 
     def floor_log_prob(self, x: Tensor) -> Tensor:
         """Log-density (B,) of the directions below the noise floor, Gaussian at the floor."""
+        if self.kept == self.used:
+            return x.new_zeros(len(x))
         residual = (
             (x[:, self.columns] - self.mean[self.columns]) @ self.basis[:, self.kept :] / self.scales[self.kept :]
         )
@@ -152,6 +167,10 @@ class Front(nn.Module):
     def extra_repr(self) -> str:
         augment = f"augment={self.augment}, " if self.augment else ""
         return f"features={self.features}, used={self.used}, dims={self.dims}, {augment}floor={float(self.floor):.3g}"
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
 def _principal(covariance: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_FEW_ROWS = 256  # below, calls cost more than numbers, and they are fewer where all stages end together
+
 
 class Folded(NamedTuple):
     """The field at T depths, masks, scales and shifts folded in; all but A2 carry T as their first axis."""
@@ -129,6 +131,31 @@ class _FusedRK4(torch.autograd.Function):
         )
 
 
+def _forward_only(z: Tensor, weights: Folded, steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same where nobody asks for gradients: every stage is used up at once, in buffers that stay in the cache."""
+    A1, c1, A2, c2, A3, c3, K = weights
+    h, k, magnitudes = 1 / steps, [torch.empty_like(z) for _ in range(4)], []
+    point, first, second = torch.empty_like(z), *z.new_empty(2, len(z), len(A2))
+    ladj, kinetic = z.new_zeros(2, len(z))
+    for s, j in enumerate(_depths(steps)):
+        i = s % 4
+        at = torch.add(z, k[i - 1], alpha=h if i == 3 else h / 2, out=point) if i else z
+        magnitudes.append(at.abs().mean(0))
+        torch.addmm(c1[j], at, A1[j], out=first).sigmoid_()
+        torch.addmm(c2[j], first, A2, out=second).sigmoid_()
+        torch.addmm(c3[j], second, A3[j], out=k[i])
+        d1, weight = first.addcmul_(first, first, value=-1), h / 6 if i in (0, 3) else h / 3
+        d2 = second.addcmul_(second, second, value=-1)
+        ladj.add_((d1 @ K[j]).mul_(d2).sum(1), alpha=weight)
+        kinetic.add_(k[i].square().sum(1), alpha=weight)
+        if i == 3:
+            z = torch.add(z, (k[1] + k[2]).mul_(2).add_(k[0]).add_(k[3]), alpha=h / 6)
+    return z, ladj, kinetic, torch.stack(magnitudes)
+
+
 def fused_rk4(z: Tensor, weights: Folded, steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Integrate z (B, M) over depth: z(1) (B, M), ladj (B,), kinetic (B,), mean |z| per stage (S, M), detached."""
-    return _FusedRK4.apply(z, *weights, steps)
+    learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (z, *weights))
+    if learns or len(z) < _FEW_ROWS:
+        return _FusedRK4.apply(z, *weights, steps)
+    return _forward_only(z, weights, steps)

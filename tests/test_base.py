@@ -115,6 +115,13 @@ def test_gains_by_definition():
         assert gain.item() == pytest.approx(change.mean().item(), rel=1e-10)
 
 
+def test_gains_of_some_dimensions_are_those_and_0():
+    base, z, b = make(), torch.randn(20, 3, dtype=torch.float64), torch.ones(20, 3, dtype=torch.float64)
+    some = base.gains(z, b, torch.tensor([2, 0]))
+    torch.testing.assert_close(some, base.gains(z, b) * torch.tensor([1.0, 0.0, 1.0]).double())
+    assert bool((some[[0, 2]] != 0).all())
+
+
 def test_gains_are_the_derivative_of_the_expected_log_density_in_the_gates():
     base, z = make(), torch.randn(20, 3, dtype=torch.float64)
     g = torch.tensor([0.2, 0.7, 0.5], dtype=torch.float64, requires_grad=True)

@@ -5,7 +5,7 @@ import torch
 
 from flows.exits import Exits
 from flows.field import Field
-from flows.fused import Folded, fused_rk4
+from flows.fused import _FEW_ROWS, Folded, fused_rk4
 from flows.solver import dopri5, rk4
 
 W = 0.25
@@ -61,6 +61,19 @@ def test_fused_equals_plain(taus, steps):
     for got, expected in zip((*fused, *gradients[0].values()), (*plain, *gradients[1].values()), strict=True):
         assert (got - expected).abs().max() <= 1e-10 * expected.abs().max()
     assert all(gradient.abs().max() > 0 for gradient in gradients[0].values())
+
+
+@pytest.mark.parametrize("taus", TAUS.values(), ids=TAUS.keys())
+def test_without_gradients_the_same_numbers(taus):
+    field, exits = make(taus)
+    z = torch.randn(_FEW_ROWS, 4, dtype=torch.float64)
+    learning = rk4(field, exits, z, 3)
+    with torch.no_grad():
+        reading = rk4(field, exits, z, 3)
+    assert learning.ladj.requires_grad
+    for name in ("z", "ladj", "kinetic", "activation"):
+        got, expected = getattr(reading, name), getattr(learning, name)
+        assert (got - expected).abs().max() <= 1e-12 * expected.abs().max(), name
 
 
 @pytest.mark.parametrize("dims", [1, 2, 5, 16])

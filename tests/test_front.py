@@ -54,6 +54,20 @@ def test_rotation_stays_in_SO(dims):
     assert torch.linalg.det(rotation).item() == pytest.approx(1)
 
 
+def test_the_kept_rotation_follows_turn_start_and_dtype():
+    front = Front(3).requires_grad_(False)
+    first = front.rotation
+    assert front.rotation is first  # kept
+    front.turn.data[0, 1] = 1.0
+    turned = front.rotation
+    assert not torch.allclose(turned, first)
+    front.set_rotation(torch.eye(3)[[1, 2, 0]])
+    assert torch.equal(front.rotation, torch.eye(3)[[1, 2, 0]])
+    assert front.double().rotation.dtype == torch.float64
+    front.turn.requires_grad_()
+    assert front.rotation.requires_grad
+
+
 def test_set_rotation_takes_the_polar_factor_and_turns_a_reflection():
     front = Front(3).double()
     rotation = torch.linalg.qr(torch.randn(3, 3).double())[0]

@@ -67,7 +67,8 @@ def objective(
     kinetic = solution.kinetic.mean()
     loss, gains = nll + kappa * kinetic, None
     if gate_lam is not None:
-        gains = flow.base.gains(solution.z.detach(), is_open)
+        left_in = (gates.detach() > 0).nonzero().squeeze(1)  # what is shut stays shut, whatever it would gain
+        gains = flow.base.gains(solution.z.detach(), is_open, left_in)
         cost = gate_lam - gains if flow.base.law == "bernoulli" else gate_lam
         loss = loss + (gates * cost).sum()
     if depth_lam:
