@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+import training
 from flows import FunnelFlow
+from flows.front import Front
+from training import pursuit
 from training.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
 
 
@@ -31,6 +34,27 @@ def test_ica_finds_the_direction(bimodal):
     with torch.no_grad():
         found = torch.corrcoef(torch.cat([flow.front.rotation @ white.T, (rows @ direction)[None]]))[-1, :-1].abs()
     assert found.max() > 0.99
+
+
+@pytest.mark.parametrize("name, floor", [("circle", 0.97), ("torus", 0.9)])
+def test_a_wide_start_finds_what_is_not_gaussian(name, floor, untouched_rng):
+    structure = training.planted(name, 12_000, 0, diffeo=False).structure
+    k, generator = structure.shape[1], torch.Generator().manual_seed(1)
+    x = torch.cat([structure, torch.randn(12_000, 48 - k, generator=generator)], 1)
+    turn, _ = torch.linalg.qr(torch.randn(48, 48, generator=generator))
+    white = Front.from_rows(x).whiten(x)
+    rotation = ica_rotation(white @ turn, seed=0).float()
+    assert torch.allclose(rotation @ rotation.T, torch.eye(48), atol=1e-4)
+    truth, _ = torch.linalg.qr(turn.T @ white.T @ structure)  # where the structure lies in the whitened rows
+    assert (rotation[:k] @ truth).square().sum() > floor * k
+
+
+def test_one_axis_of_a_circle_tells_of_the_other():
+    structure = training.planted("circle", 8000, 0, diffeo=False).structure
+    x = torch.cat([structure, torch.randn(8000, 150, generator=torch.Generator().manual_seed(1))], 1)
+    company = pursuit._company(x, torch.eye(152)[:1])
+    assert company[:, 1].abs().max() > 0.9
+    assert pursuit._narrowed(x[:, :64])[:2].square().sum() > 1.7  # of 2, in 40 of 64 dimensions
 
 
 def test_only_the_structured_dimension_is_worth_opening(bimodal):

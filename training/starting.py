@@ -1,6 +1,4 @@
-"""Where training starts from: FastICA's rotation, k-means components, and the test that reopens a dimension."""
-
-import warnings
+"""Where training starts from: a rotation, k-means components, and the test that reopens a dimension."""
 
 import torch
 from torch import Tensor
@@ -8,23 +6,19 @@ from torch.nn.functional import one_hot
 
 from flows.flow import FunnelFlow
 from flows.rows import Rows
+from training.pursuit import CANDIDATES, fast_ica, pursued_rotation
 
 _MOST_ROWS = 8000
 _MARGINAL_COMPONENTS = 8
 
 
 def ica_rotation(white: Tensor | Rows, seed: int, most_rows: int = 20_000) -> Tensor:
-    """FastICA's unmixing (M, M) of whitened rows (N, M); with two Gaussian dimensions it never converges, which is fine."""
-    from sklearn.decomposition import FastICA
-    from sklearn.exceptions import ConvergenceWarning
-
+    """An unmixing (M, M) of whitened rows (N, M): FastICA's, or of wide rows what :mod:`training.pursuit` finds."""
     if white.shape[1] == 1:
         return torch.eye(1)
-    rows = white[:: max(1, len(white) // most_rows)].double().numpy()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        ica = FastICA(whiten="unit-variance", max_iter=200, random_state=seed).fit(rows)
-    return torch.from_numpy(ica.components_)
+    if white.shape[1] > CANDIDATES:
+        return pursued_rotation(white, seed)
+    return fast_ica(white[:: max(1, len(white) // most_rows)], seed)
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ import torch
 from engines import Engine, engines, probe_rows
 from levers import medians
 from steps import contenders, our_step
+from time_to_likelihood import SETS, races
 from torch import Tensor
 
 import flows
@@ -273,6 +274,9 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[2, 8, 32, 128, 512])
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 4096])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), help="likelihood: rows to race on")
+    parser.add_argument("--seconds", type=float, default=15.0, help="likelihood: of training for each contender")
+    parser.add_argument("--levers", action="store_true", help="likelihood: ours against itself, lever by lever")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -287,6 +291,9 @@ def main() -> None:
             funnel(given.rounds)
     elif given.part == "profile":
         profile(10 * given.rounds)
+    else:
+        for line in races(given.sets, given.seconds, given.levers):
+            say(line)
 
 
 if __name__ == "__main__":
