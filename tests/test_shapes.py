@@ -17,7 +17,6 @@ from analysis.topology.curve import closed_curve
 from analysis.topology.describe import describe
 from analysis.topology.homology import PRIME, diagram, p_value, ratio_at
 from analysis.topology.knot import polygon_knot
-from analysis.topology.landmarks import maxmin
 from analysis.topology.loops import loops
 from analysis.topology.naming import kind_of
 from analysis.topology.reading import loops_among, loops_of, read_piece
@@ -25,6 +24,7 @@ from analysis.topology.ridge import derivatives, is_frequented, thickness, to_ri
 from analysis.topology.survey import survey
 from analysis.topology.torus import cup_product_remainder, triangles
 from analysis.topology.unions import united
+from flows.landmarks import maxmin
 
 ROWS = 1600
 

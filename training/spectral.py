@@ -1,4 +1,4 @@
-"""Coordinates of a cloud that know nothing of how it lies in space: eigenvectors of its neighbour graph."""
+"""Coordinates of a cloud that know nothing of how it lies in space: eigenvectors of its skeleton's neighbour graph."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from flows.lift import SPREAD, Lift
+from training.skeleton import skeleton
 
 Floats = NDArray[np.float64]
 
 MOST_ROWS = 10_000
-LANDMARKS = 1500
-NEIGHBOURS = 12
-DENSEST = 0.7
+LIFT_LANDMARKS = 1500
+NEIGHBOURS = 20
 SMALLEST_PIECE = 0.02
 VECTORS = 6
 NEW = 0.5  # an eigenvector that the chosen ones explain to less than this residual is a direction of its own
@@ -29,11 +29,11 @@ FEWEST_ROWS = 2000
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Spectral coordinates of the dense rows of a cloud.
+    """Spectral coordinates of a cloud.
 
     Attributes:
         cloud: rows (N, k) looked at.
-        points, coordinates: the dense ones (n, k) and their coordinates (n, r), pieces side by side along the first.
+        points, coordinates: rows (n, k) near the skeleton and their coordinates (n, r), pieces side by side along the first.
         pieces: number of pieces of the graph.
         eigenvalues, residuals: of each piece its graph's eigenvalues and how new each eigenvector is, heaviest piece first.
         seed: what drew them.
@@ -55,7 +55,7 @@ class Spectrum:
     def lift(self, spread: float = SPREAD) -> Lift:
         """The lift by these coordinates, on at most 1500 landmarks; its kernel is as wide as their sixth neighbours are far."""
         rng = np.random.default_rng([self.seed, 1])
-        chosen, rows = (rng.permutation(count)[:LANDMARKS] for count in (len(self.points), len(self.cloud)))
+        chosen, rows = (rng.permutation(count)[:LIFT_LANDMARKS] for count in (len(self.points), len(self.cloud)))
         points, coordinates = self.points[chosen], self.coordinates[chosen]
         width = float(np.median(cKDTree(points).query(points, 7)[0][:, -1]))
         return Lift(_float(points), _float(coordinates), width, spread, _float(self.cloud[rows]))
@@ -64,11 +64,11 @@ class Spectrum:
 def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
     """Spectral coordinates of ``points`` (N, k): as many as its pieces have directions of their own.
 
-    Of more than 10 000 rows that many are drawn. The sparsest three tenths are left out: single rows between two strands
-    join what is apart, and the eigenvectors then show the shortcut. The graph joins 12 neighbours with self-tuned Gaussian
-    weights (Zelnik-Manor and Perona 2004), normalised so that the eigenvectors do not depend on the density (Coifman and Lafon
-    2006, alpha = 1). Of each piece's first 6 eigenvectors those are kept that the ones before do not explain (local linear
-    regression, Dsilva et al. 2018): a closed curve has two, not six.
+    Of more than 10 000 rows that many are drawn. The graph joins every landmark of their skeleton (:mod:`training.skeleton`) with
+    its 20 nearest, with self-tuned Gaussian weights (Zelnik-Manor and Perona 2004), normalised so that the eigenvectors do not
+    depend on the density (Coifman and Lafon 2006, alpha = 1). Of each piece's first 6 eigenvectors those are kept that the
+    ones before do not explain (local linear regression, Dsilva et al. 2018): a closed curve has two, not six. A row
+    has the coordinates of the landmarks nearest to where it is on the ridge.
 
     Raises:
         ValueError: fewer than 2000 rows, of which a thin ring may come out open.
@@ -78,24 +78,23 @@ def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
         raise ValueError(f"a neighbour graph of the structure needs at least {FEWEST_ROWS} rows, got {len(cloud)}")
     rng = np.random.default_rng([seed, 0])
     cloud = cloud[np.sort(rng.permutation(len(cloud))[:MOST_ROWS])]
-    radius = cKDTree(cloud).query(cloud, NEIGHBOURS + 1)[0][:, -1]
-    core = cloud[radius <= np.quantile(radius, DENSEST)]
-    weights = _graph(core)
+    bones = skeleton(cloud, rng)
+    weights = _graph(bones.landmarks)
     _, labels = connected_components(weights, directed=False)
     counts = np.bincount(labels)
-    pieces = [p for p in np.argsort(-counts, kind="stable") if counts[p] >= SMALLEST_PIECE * len(core)]
-    found = [_piece(weights[labels == p][:, labels == p], rng) for p in pieces]
-    dims = max(coordinates.shape[1] for coordinates, _, _ in found)
-    rows, placed = [], []
+    pieces = [p for p in np.argsort(-counts, kind="stable") if counts[p] >= SMALLEST_PIECE * len(labels)]
+    found = [_piece(weights[labels == p][:, labels == p]) for p in pieces]
+    placed = np.full((len(labels), max(coordinates.shape[1] for coordinates, _, _ in found)), np.nan)
     for place, (piece, (coordinates, _, _)) in enumerate(zip(pieces, found, strict=True)):
-        wide = np.pad(coordinates, ((0, 0), (0, dims - coordinates.shape[1])))
+        wide = np.pad(coordinates, ((0, 0), (0, placed.shape[1] - coordinates.shape[1])))
         wide[:, 0] += APART * (place - (len(pieces) - 1) / 2)
-        rows.append(core[labels == piece])
-        placed.append(wide)
+        placed[labels == piece] = wide
+    of_rows = _between(bones.on_ridge, bones.landmarks, placed)
+    in_piece = np.isfinite(of_rows).all(1)
     return Spectrum(
         cloud=cloud,
-        points=np.concatenate(rows),
-        coordinates=np.concatenate(placed),
+        points=bones.points[in_piece],
+        coordinates=of_rows[in_piece],
         pieces=len(pieces),
         eigenvalues=tuple(tuple(values.tolist()) for _, values, _ in found),
         residuals=tuple(tuple(residuals) for _, _, residuals in found),
@@ -104,7 +103,7 @@ def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
 
 
 def _graph(points: Floats) -> csr_array:
-    """Symmetric weights exp(-d² / (d_i d_j)) of every row to its 12 nearest, d_i the distance of its twelfth."""
+    """Symmetric weights exp(-d² / (d_i d_j)) of every row to its 20 nearest, d_i the distance of its twentieth."""
     distances, index = cKDTree(points).query(points, NEIGHBOURS + 1)
     distances, index = distances[:, 1:], index[:, 1:]
     scale = np.maximum(distances[:, -1], 1e-12)
@@ -114,7 +113,7 @@ def _graph(points: Floats) -> csr_array:
     return graph.maximum(graph.T)
 
 
-def _piece(weights: csr_array, rng: np.random.Generator) -> tuple[Floats, Floats, list[float]]:
+def _piece(weights: csr_array) -> tuple[Floats, Floats, list[float]]:
     """Coordinates (n, r) of unit variance of one connected piece, its eigenvalues, and how new each eigenvector is.
 
     Twice: where the graph is thin its coordinates run fast and rows end up far apart, so weights are raised there by the mean
@@ -122,11 +121,10 @@ def _piece(weights: csr_array, rng: np.random.Generator) -> tuple[Floats, Floats
     """
     density = weights.sum(1)
     weights = diags_array(1 / density) @ weights @ diags_array(1 / density)
-    sample = rng.permutation(len(density))[:1000]
     vectors, values = _eigenvectors(weights)
-    chosen, residuals = _independent(vectors[sample])
+    chosen, residuals = _independent(vectors)
     again, _ = _eigenvectors(_evened(weights, vectors[:, chosen]))
-    kept = _independent(again[sample])[0][: len(chosen)]
+    kept = _independent(again)[0][: len(chosen)]
     kept += [n for n in range(again.shape[1]) if n not in kept][: len(chosen) - len(kept)]
     return again[:, kept], values, residuals
 
@@ -165,6 +163,13 @@ def _evened(weights: csr_array, coordinates: Floats) -> csr_array:
     return csr_array(
         (edges.data * np.sqrt(long[edges.row] * long[edges.col]), (edges.row, edges.col)), shape=weights.shape
     )
+
+
+def _between(points: Floats, landmarks: Floats, coordinates: Floats) -> Floats:
+    """Coordinates of points (n, k): those of their three nearest landmarks, weighted by 1 / distance; nan beside a nan."""
+    distances, index = cKDTree(landmarks).query(points, 3)
+    weights = 1 / np.maximum(distances, 1e-9)
+    return np.einsum("nm,nma->na", weights / weights.sum(1, keepdims=True), coordinates[index])
 
 
 def _unexplained(values: Floats, others: Floats) -> float:

@@ -30,7 +30,8 @@ class Untangling:
         spectrum: spectral coordinates of the structure block.
         result: of the fit of what was lifted; None where there is nothing to untangle.
         before: k of the structure block.
-        strangers: see :func:`strangers`; nan where there is nothing to untangle, or nothing left.
+        strangers: share of neighbours in s' that are far apart along the graph (:func:`strangers`); nan where there is nothing to
+            untangle, or nothing left.
     """
 
     flow: Untangled | None
@@ -78,7 +79,9 @@ def untangle(flow: FunnelFlow, x: object, seed: int = 0, *, groups: object = Non
     lift = found.lift()
     result = fit(Activations(lifted(lift, s), sources=groups), seed=seed, **settings)  # type: ignore[arg-type]
     both = Untangled(flow, lift, result.flow)
-    return Untangling(both, found, result, s.shape[1], strangers(s, both.encode(x)) if both.structure_dim else math.nan)
+    return Untangling(
+        both, found, result, s.shape[1], strangers(lift.above(s), both.encode(x)) if both.structure_dim else math.nan
+    )
 
 
 def structure(flow: FunnelFlow, x: object) -> Tensor:
@@ -105,13 +108,14 @@ def is_tangled(found: Spectrum, s: Tensor) -> bool:
 
 
 @torch.no_grad()
-def strangers(before: Tensor, after: Tensor) -> float:
-    """Share of the ten nearest rows in ``after`` (N, k') that are strangers in ``before`` (N, k).
+def strangers(along: Tensor, after: Tensor) -> float:
+    """Share of the ten nearest rows in ``after`` (N, k') that are strangers: far apart in the spectral coordinates (N, A).
 
-    Strangers lie farther apart than half the median distance of two rows. Of more than 4000 rows that many, evenly spread.
+    Far is farther than half the median distance of two rows there. (Distances in s itself do not tell: strands of a knot that lie
+    close to one another in space may end up side by side unseen.) Of more than 4000 rows that many, evenly spread.
     """
-    rows = slice(None, None, -(-len(before) // _MOST_ROWS))
-    p, q = before[rows].double().numpy(), after[rows].double().numpy()
+    rows = slice(None, None, -(-len(along) // _MOST_ROWS))
+    p, q = along[rows].double().numpy(), after[rows].double().numpy()
     near = cKDTree(q).query(q, 11)[1][:, 1:]
     left, right = np.random.default_rng(0).integers(len(p), size=(2, 20_000))
     half = 0.5 * np.median(np.linalg.norm(p[left] - p[right], axis=1))
@@ -131,5 +135,5 @@ def words(found: Spectrum, before: int, after: int | None, share: float) -> str:
         return f"{outcome}: k = {before} -> 0, nothing but noise at this regularity; {own}"
     return (
         f"{outcome}: k = {before} -> {after}; {own}, lifted by them with draws of sd {SPREAD:g}; "
-        f"{share:.1%} of the nearest rows were strangers before (at most {MOST_STRANGERS:.0%} is called untangled)"
+        f"{share:.1%} of nearest rows are far apart along that graph (at most {MOST_STRANGERS:.0%} is called untangled)"
     )

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from analysis.em import CHUNK, Mixture, _coefficients, _expect, features
+from flows import ridge
+from flows.ridge import THIN
 
 Floats = NDArray[np.float64]
 
 SMOOTHED = 0.2  # sd, in units of the piece, at which dimensions are counted
 SHARP = 0.1  # the same for the ridge itself
-THIN = 6.0  # curvature, in the same units, beyond which a direction is normal: thinner than about a third of the piece
-STEPS = 12
-LONGEST_STEP = 0.3
 NEIGHBOURS, RARE = 15, 10.0
 MOST_COUNTED = 600  # rows at which dimensions are counted
 SURFACE = 2  # what runs on in more directions has no name here, so that its ridge is not looked for
@@ -67,31 +66,16 @@ def thickness(rows: Floats, density: Mixture) -> Thickness:
     own = _curvatures(rows @ np.linalg.inv(white).T, _mapped(density, np.linalg.inv(white)), SMOOTHED)
     if np.median(own[:, -1]) < THIN:
         return Thickness(k, k, float((own[:, -1] < THIN).mean()), unit)
-    thin = (_curvatures(rows, density, SMOOTHED * unit) * unit**2 > THIN).sum(1)
+    smooth = _smoothed(density, SMOOTHED * unit)
+    thin = ridge.thin_directions(rows, lambda points: derivatives(smooth, points), unit)
     counts = np.bincount(thin, minlength=k + 1) / len(rows)
     return Thickness(k - int(counts.argmax()), k, float(counts.max()), unit)
 
 
 def to_ridge(rows: Floats, density: Mixture, dimension: int, unit: float) -> Floats:
-    """Move rows (n, k) along their k - dimension most curved directions to where the density is highest along these.
-
-    Subspace-constrained mean shift (Ozertem and Erdogmus, JMLR 12, 2011) with Newton's step in every normal direction.
-    """
-    smooth, out = _smoothed(density, SHARP * unit), rows.copy()
-    normals = rows.shape[1] - dimension
-    moving = np.arange(len(rows) if normals else 0)
-    for _ in range(STEPS):
-        if not len(moving):
-            break
-        gradient, hessian = derivatives(smooth, out[moving])
-        values, vectors = np.linalg.eigh(hessian)
-        values, vectors = values[:, :normals], vectors[:, :, :normals]
-        along = np.einsum("nab,na->nb", vectors, gradient)
-        step = np.einsum("nab,nb->na", vectors, along / np.maximum(-values, 1.0 / unit**2))
-        length = np.linalg.norm(step, axis=1)
-        out[moving] += step * np.minimum(1, LONGEST_STEP * unit / np.maximum(length, 1e-300))[:, None]
-        moving = moving[length > 1e-3 * unit]
-    return out
+    """Rows (n, k) moved to where the density is highest along their k - dimension most curved directions."""
+    smooth = _smoothed(density, SHARP * unit)
+    return ridge.to_ridge(rows, lambda points: derivatives(smooth, points), rows.shape[1] - dimension, unit)
 
 
 def is_frequented(ridge: Floats, dimension: int) -> NDArray[np.bool_]:

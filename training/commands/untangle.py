@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
         print(f"\n{words(found, s.shape[1], 0, math.nan)}")
         return 0
     after = flow.encode(saved.x)
-    share = strangers(s, after)
+    share = strangers(lift.above(s), after)
     save_panel(plot_untangled(s.numpy(), after.numpy(), found), out / "untangled.png")
     print(f"\n{words(found, s.shape[1], flow.structure_dim, share)}\n{_faithful(flow, after)}")
     print(f"wrote {out}; look further with: unknot report {out / SECOND}")
