@@ -52,6 +52,14 @@ def test_the_net_never_saw_the_held_out_images(monkeypatch):
     assert untrained.scores["accuracy"] < 0.3
 
 
+def test_the_halves_of_the_images_share_none():
+    halves = [subject("digits", half=half, step=0) for half in (0, 1)]
+    assert [sorted(set(h.sources.tolist())) for h in halves] == [list(range(0, 1797, 2)), list(range(1, 1797, 2))]
+    for name, half in (("digits", 2), ("ring", 0)):
+        with pytest.raises(ValueError, match="half must be 0 or 1, and the subject digits"):
+            subject(name, half=half)
+
+
 def test_activations_are_the_layer(shown, activations):
     with torch.no_grad():
         assert torch.allclose(activations.x, shown.model.get_submodule(shown.layer)(shown.model.hidden(shown.inputs)))

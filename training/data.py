@@ -17,14 +17,15 @@ def read_data(settings: DataSettings, seed: int) -> Activations:
             f"data needs exactly one of data.subject, data.planted and data.file, got {' and '.join(named) or 'none'}; "
             "for instance: unknot fit -c digits, or: unknot fit --data.file acts.npy"
         )
-    if settings.step is not None and settings.subject is None:
-        raise ValueError(
-            f"data.step is of a subject's training, got {settings.step} with data.{named[0]}; leave it out"
-        )
+    for name in ("step", "half"):
+        if getattr(settings, name) is not None and settings.subject is None:
+            raise ValueError(
+                f"data.{name} is of a subject's training, got {getattr(settings, name)} with data.{named[0]}; leave it out"
+            )
     if settings.subject is not None:
         from training.subjects import subject
 
-        return subject(settings.subject, seed=seed, rows=settings.rows, step=settings.step)
+        return subject(settings.subject, seed=seed, rows=settings.rows, step=settings.step, half=settings.half)
     if settings.planted is not None:
         from training.planting import PLANTED_NAMES, planted
 

@@ -16,6 +16,7 @@ class DataSettings:
     Attributes:
         subject: a small net trained here ("digits", "rotated-digits", "modular-addition", "ring").
         step: of a subject, train it for so many steps only.
+        half: of digits, 0 or 1: train on this half of the images alone and show no other.
         planted: a structure with known answer ("torus").
         file: .npy, .npz, .pt, .safetensors or .parquet of activations (N, D), or a pattern of shards ("acts/*.npy").
         key: name of the array within the file.
@@ -33,6 +34,7 @@ class DataSettings:
     labels: str | None = None
     groups: str | None = None
     step: int | None = None
+    half: int | None = None
     rows: int = 12_000
     noise_dims: int = 3
     diffeo: bool = True

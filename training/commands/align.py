@@ -15,8 +15,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("other", help="folder of another")
     parser.add_argument("--out", metavar="FILE", help="write the report there, as one offline HTML file")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument(
+        "--piece", nargs=2, type=int, metavar=("A", "B"), help="align piece A of the first with B of the other alone"
+    )
+    alone.add_argument(
+        "--loop", nargs=2, type=int, metavar=("A", "B"), help="the same of loops, numbered as unknot analyze does"
+    )
     parser.add_argument("--labels", action="store_true", help="use the labels that both runs kept as evidence")
-    parser.add_argument("--affine", action="store_true", help="try an affine step after the rigid one, kept if it wins")
+    parser.add_argument(
+        "--correction",
+        choices=("affine", "flow"),
+        help="non-rigid steps after the rigid map, kept where they win",
+    )
     parser.add_argument("--rows", type=int, default=600, help="rows a side that the search looks at (default 600)")
     parser.add_argument("--tolerance", type=float, default=15.0, help="degrees within which two maps count as one")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
@@ -32,8 +43,8 @@ def main(argv: list[str]) -> int:
             if side.labels is None:
                 raise ValueError(f"{folder} kept no labels; leave --labels out, or fit it again with --data.labels")
         labels = (a.labels, b.labels)
-    aligner = Aligner(given.tolerance, given.rows, "affine" if given.affine else None, seed=given.seed)
-    aligner.fit(a, b, labels=labels)  # type: ignore[arg-type]
+    aligner = Aligner(given.tolerance, given.rows, given.correction, seed=given.seed)
+    aligner.fit(a, b, labels=labels, piece=given.piece, loop=given.loop)  # type: ignore[arg-type]
     print(json.dumps(aligner.to_dict()) if given.json else aligner.verdict())
     if given.out:
         report = aligner.report(Path(given.out))

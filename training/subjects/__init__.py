@@ -14,23 +14,32 @@ SUBJECTS = {
 }
 
 
-def trained_subject(name: str, seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject:
+def trained_subject(
+    name: str, seed: int = 0, rows: int = 12_000, step: int | None = None, half: int | None = None
+) -> Subject:
     """Trains the subject called `name`: the net, its layer and what to show it; only the first `step` steps where given.
 
+    Of digits, `half` (0 or 1) is a half of the images to train on and to show.
+
     Raises:
-        ValueError: no such subject, too few rows for it, or a negative step.
+        ValueError: no such subject, too few rows for it, a negative step, or a half of what has none.
     """
+    if half is not None and (name != "digits" or half not in (0, 1)):
+        raise ValueError(f"half must be 0 or 1, and the subject digits, got {half} and {name}; leave it out")
     if step is not None and step < 0:
         raise ValueError(f"step must be 0 or more, got {step}; None trains to the end")
     if name not in SUBJECTS:
         raise ValueError(f"no subject {name!r}; {nearest(name, SUBJECTS)}")
-    return import_module(f"training.subjects.{SUBJECTS[name]}").train(seed, rows, step)
+    part = {} if half is None else {"half": half}
+    return import_module(f"training.subjects.{SUBJECTS[name]}").train(seed, rows, step, **part)  # type: ignore[no-any-return]
 
 
-def subject(name: str, seed: int = 0, rows: int = 12_000, step: int | None = None) -> Activations:
+def subject(
+    name: str, seed: int = 0, rows: int = 12_000, step: int | None = None, half: int | None = None
+) -> Activations:
     """Returns the activations of the layer of `trained_subject`, with labels, targets and sources.
 
     Raises:
-        ValueError: no such subject, or too few rows for it.
+        ValueError: as `trained_subject`.
     """
-    return trained_subject(name, seed, rows, step).activations()
+    return trained_subject(name, seed, rows, step, half).activations()

@@ -17,7 +17,7 @@ TURN = math.radians(10)  # largest turn of a shown image
 SHIFT = 0.5  # largest shift, pixels
 
 
-def train(seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject:
+def train(seed: int = 0, rows: int = 12_000, step: int | None = None, half: int | None = None) -> Subject:
     """Trains a classifier (64 -> 64 -> 32 -> 10) on scikit-learn's 8 x 8 digits, each shown several times.
 
     Every showing is turned by up to 10 degrees and shifted by up to half a pixel. The net is trained on the sources
@@ -26,18 +26,19 @@ def train(seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject
     Args:
         seed: of everything random: showings, split, initial weights, batches.
         rows: how many showings, at least one for each of the 1797 images.
+        half: 0 for the images of even number alone, 1 for the others: two nets that share no image.
 
     Raises:
         ValueError: too few rows.
     """
     data = load_digits()
-    if rows < len(data.images):
-        raise ValueError(f"rows must be at least {len(data.images)}, one for each image, got {rows}; try rows=12000")
+    images = torch.arange(len(data.images))[half or 0 :: 1 if half is None else 2]
+    if rows < len(images):
+        raise ValueError(f"rows must be at least {len(images)}, one for each image, got {rows}; try rows=12000")
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(data.images), generator=generator)
+    order = images[torch.randperm(len(images), generator=generator)]
     sources = order.repeat(math.ceil(rows / len(order)))[:rows]
-    images = torch.tensor(data.images / 16, dtype=torch.float32)[sources]
-    inputs = _shown(images, generator).flatten(1)
+    inputs = _shown(torch.tensor(data.images / 16, dtype=torch.float32)[sources], generator).flatten(1)
     labels = torch.tensor(data.target)[sources]
     train_rows, held = Activations(inputs, labels, sources).split(seed=seed)
     model = _classifier(seed)
