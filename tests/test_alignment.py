@@ -8,8 +8,11 @@ from test_analyzer import exact_flow, write_run
 
 from analysis import Aligner, Analyzer
 from analysis.alignment import foscttm, label_transfer
-from analysis.alignment.correction import affine
-from analysis.alignment.rigid import angle, random_map
+from analysis.alignment.bends import affine, small_flow
+from analysis.alignment.clouds import Cloud
+from analysis.alignment.correction import correct
+from analysis.alignment.nulls import p_value
+from analysis.alignment.rigid import Rigid, angle, random_map
 
 ROWS = 150
 
@@ -115,6 +118,47 @@ def test_one_piece_alone():
     assert found.is_unique_ and angle(found.map_.matrix, TURN) < 5
 
 
+def circle(seed, rows=500):
+    generator = np.random.default_rng(seed)
+    t = generator.uniform(0, 2 * np.pi, rows)
+    return np.c_[np.cos(t), np.sin(t)] + 0.08 * generator.normal(size=(rows, 2))
+
+
+@pytest.fixture(scope="module")
+def with_a_loop():
+    """A circle and a blob on either side, b's turned."""
+    blobs = [0.3 * np.random.default_rng(seed).normal(size=(300, 2)) + [4, 1] for seed in (0, 1)]
+    return np.vstack([circle(0), blobs[0]]), np.vstack([circle(1), blobs[1]]) @ TURN
+
+
+def test_loops_are_matched_and_one_angle_goes_to_the_other(with_a_loop):
+    a, b = map(Analyzer.from_structure, with_a_loop)
+    found = Aligner(null_draws=19).fit(a, b)
+    (match,) = found.loop_matches_
+    assert match.score > 0.8 and found.unmatched_loops_ == {"a": [], "b": []}
+    assert "loop 0 of a goes once around loop 0 of b" in found.verdict()
+    there = a.loops()[0].angle(circle(2))
+    gaps = match.winding * there + match.phase - b.loops()[0].angle(found.transform_structure(circle(2)))
+    assert np.abs(np.exp(1j * gaps).mean()) > 0.97 and abs(np.angle(np.exp(1j * gaps).mean())) < 0.2
+
+
+@pytest.mark.parametrize(("kind", "name", "loops"), [("piece", "O(2)", 0), ("loop", "O(2)", 1)])
+def test_one_piece_or_loop_by_its_number(with_a_loop, kind, name, loops):
+    a, b = map(Analyzer.from_structure, with_a_loop)
+    blobs = [int(side.tree().predict(place)[0]) for side, place in ((a, [[4, 1]]), (b, [[4, 1]] @ TURN))]
+    found = Aligner(null_draws=19).fit(a, b, **{kind: blobs if kind == "piece" else (0, 0)})
+    assert found.symmetry_.name == name and len(found.loop_matches_) == loops and len(found.a_.s) < 600
+    assert f"{kind} {0 if kind == 'loop' else blobs[0]} of a and" in found.verdict() and "alone" in found.verdict()
+
+
+def test_the_null_leaves_out_as_many_pieces_as_the_pair_does():
+    """A letter on either side, the other piece a blob here and a triangle there."""
+    other = [0.4 * np.random.default_rng(0).normal(size=(130, 2)) + [9, 1], 1.2 * triangle(0)[0][:130] + [5, -6]]
+    clouds = [np.vstack([letter(i), piece]) for i, piece in enumerate(other)]
+    clouds, pieces = [Cloud(s, np.zeros((len(s), 0))) for s in clouds], [np.repeat([0, 1], [ROWS, 130])] * 2
+    assert p_value(clouds, pieces, 19, 15.0, 0) > 0.05 == p_value(clouds, pieces, 19, 15.0, 0, left_out=2)
+
+
 def test_what_does_not_fit_is_no_alignment(unique):
     assert unique.p_value_ <= 0.05 and unique.is_aligned_
     other = Aligner(null_draws=19).fit(letter(0), triangle(1)[0])
@@ -135,21 +179,36 @@ def test_structures_that_one_model_lacks_are_left_out_and_the_rest_is_aligned():
                   for seed in which]  # fmt: skip
         sides.append(np.vstack([p + places[i] for p, i in zip(pieces, which, strict=True)]))
     turn = random_map(3, 3, generator)
-    found = Aligner().fit(sides[0], sides[1] @ turn)
+    found = Aligner(null_draws=19).fit(sides[0], sides[1] @ turn)
     shared = [found.a_.pieces[240:], found.b_.pieces[240:]]  # those of the third piece on either side
     assert [set(found.left_out_[side]) for side in "ab"] == [set(map(int, own)) for own in shared]
     assert found.differs_ and min(angle(m.matrix, turn) for m in found.alternatives_) < 5
     assert len(found.matches_) == 2 and "without a's piece" in found.verdict()
 
 
-def test_the_affine_step_is_kept_where_it_wins_only(unique):
+def test_the_non_rigid_steps_are_kept_where_they_win_only(unique):
     stretched = Aligner(correction="affine").fit(letter(0, 300), letter(1, 300) * [1, 1.4])
-    assert stretched.correction_.bend is not None and stretched.correction_.after < stretched.correction_.before
+    (step,) = stretched.correction_.steps
+    assert stretched.correction_.kept == ("affine",) and step.after < step.before
     s = letter(4)
     assert np.allclose(stretched.inverse_transform_structure(stretched.transform_structure(s)), s)
-    assert Aligner(correction=affine).fit(letter(0), letter(1)).correction_.bend is None
+    assert Aligner(correction=affine).fit(letter(0), letter(1)).correction_.kept == ()
     with pytest.raises(ValueError, match="the bend must give finite rows"):
         Aligner(correction=lambda x, y: lambda s: s[:2]).fit(letter(0), letter(1))
+
+
+def test_a_small_flow_follows_a_bend_and_comes_back():
+    x = letter(0, 300)
+    y = x + 0.25 * np.c_[np.zeros(300), (x[:, 0] - x[:, 0].mean()) ** 2]
+    flow, straight = small_flow(x, y), affine(x, y)
+    assert ((flow(x) - y) ** 2).mean() < 0.5 * ((straight(x) - y) ** 2).mean()
+    assert np.allclose(flow.inverse(flow(x)), x, atol=1e-9)
+    sides = [letter(0, 800), letter(1, 800)]
+    sides[1][:, 1] += 0.5 * (sides[1][:, 0] - 1.2) ** 2
+    clouds = [Cloud(s - s.mean(0), np.zeros((800, 0))) for s in sides]
+    found = correct(clouds, Rigid(np.eye(2), np.zeros(2)), "flow", 0)
+    assert found.kept == ("affine", "small flow") and "small flow kept" in repr(found)
+    assert np.allclose(found.inverse(found(x)), x, atol=1e-6) and found.steps[1].after < found.steps[0].after
 
 
 def test_results_are_the_seed_s_alone(unique, untouched_rng):
@@ -214,7 +273,7 @@ A = np.random.default_rng(0).normal(size=(50, 2))
     [
         (lambda: Aligner(tolerance=0), "tolerance must lie between 0 and 90"),
         (lambda: Aligner(null_draws=5), "null_draws must be at least 19"),
-        (lambda: Aligner(correction="spline"), "correction must be None, 'affine' or a callable"),
+        (lambda: Aligner(correction="spline"), "correction must be None, 'affine', 'flow' or a callable"),
         (lambda: Aligner().fit(A[:10], A), "a has 10 rows, alignment needs at least 40"),
         (lambda: Aligner().fit(A, A * np.nan), "structure rows of b contain NaN"),
         (lambda: Aligner().fit(A, A, pairs=[[0, 50]]), "pairs must lie within 50 rows"),
@@ -224,6 +283,13 @@ A = np.random.default_rng(0).normal(size=(50, 2))
         (lambda: Aligner().fit(A, A, values=(A, A[:, :1])), "the same functions on both sides"),
         (lambda: Aligner().fit(A, A, only=([99], [0])), "row numbers below 50"),
         (lambda: Aligner().fit(A, A, pairs=[[0, 0]], only=(range(45), range(45))), "pairs number all rows"),
+        (lambda: Aligner().fit(A, A, piece=(0, 9)), "no piece 9 in b; it has 1, numbered from 0"),
+        (lambda: Aligner().fit(A, A, loop=(0, 0)), "no loop 0 in a; it has 0"),
+        (
+            lambda: Aligner().fit(A, A, piece=(0, 0), loop=(0, 0)),
+            "at most one of only, piece and loop, got piece and loop",
+        ),
+        (lambda: Aligner().fit(A, A, piece=0), "piece must name one of a and one of b"),
         (lambda: Aligner().transform(A), "not fitted"),
         (lambda: foscttm(A, A[:3]), "two arrays"),
     ],

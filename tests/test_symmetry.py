@@ -5,11 +5,12 @@ import pytest
 
 from analysis.alignment.clouds import Cloud
 from analysis.alignment.judge import Judge
-from analysis.alignment.matching import matched
+from analysis.alignment.matching import Members, matched
 from analysis.alignment.refine import polished, transported
 from analysis.alignment.rigid import Rigid, angle, distinct, polar, random_map, skew_basis, turn
 from analysis.alignment.starts import matched_pieces, signs_and_orders
 from analysis.alignment.symmetry import Modulo, Symmetry, directions_of, loose
+from analysis.alignment.views import FREE, View, holds
 
 
 def rotation(degrees):
@@ -164,6 +165,50 @@ def test_matches_are_read_off_the_plan():
     from scipy.sparse import csr_array
 
     plan = csr_array(np.diag([0.3, 0.3, 0.25, 0.15]))
-    found, lonely_a, lonely_b = matched(plan, np.array([0, 0, 1, 2]), np.array([5, 5, 6, 6]))
+    found, lonely_a, lonely_b = matched(plan, *map(Members.of_pieces, np.array([[0, 0, 1, 2], [5, 5, 6, 6]])))
     assert [(m.a, m.b, round(m.score, 3)) for m in found] == [(0, 5, 1.0), (1, 6, 0.625)]
     assert lonely_a == [2] and lonely_b == []
+
+
+def test_loops_are_matched_by_their_angles():
+    from scipy.sparse import csr_array
+
+    angles = np.arange(8) * np.pi / 4
+    one, alone = np.exp(1j * angles), np.r_[np.ones(4), np.zeros(4)].astype(complex)
+    plan = csr_array(np.eye(8) / 8)
+    found, _, lonely = matched(
+        plan, Members((3,), one[:, None]), Members((0, 1), np.c_[alone, np.exp(1j * (0.5 - angles))])
+    )
+    assert [(m.a, m.b, m.winding, round(m.phase, 3), round(m.score, 3)) for m in found] == [(3, 1, -1, 0.5, 1.0)]
+    assert lonely == [0]  # its rows all have one angle: nothing goes around it
+
+
+def ring(rows, corners, seed, thick=0.05):
+    """Corners evenly spaced around a circle, each a small blob; none: the circle."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(0, 2 * np.pi, rows) if not corners else 2 * np.pi / corners * rng.integers(corners, size=rows)
+    return Cloud(np.c_[np.cos(t), np.sin(t)] + thick * rng.normal(size=(rows, 2)), np.zeros((rows, 0)))
+
+
+@pytest.mark.parametrize(("corners", "free"), [(0, True), (9, False)])
+def test_the_corners_of_a_nonagon_do_not_catch_the_steps_of_a_walk(corners, free):
+    judge = Judge(ring(150, corners, 0), ring(150, corners, 1))
+    view = View(judge, 0, np.eye(2), 15.0, np.random.default_rng(0))
+    assert holds([view.walk(SPIN[0])[1]], FREE) is free
+
+
+def test_a_walk_sets_a_tilted_direction_right():
+    rng = np.random.default_rng(0)
+    t = rng.uniform(0, 2 * np.pi, (2, 300))
+    circles = [np.c_[np.cos(t[i]), np.sin(t[i]), np.zeros(300)] + 0.05 * rng.normal(size=(300, 3)) for i in (0, 1)]
+    judge = Judge(*(Cloud(s, np.zeros((300, 0))) for s in circles))
+    spin = np.zeros((3, 3))
+    spin[:2, :2] = SPIN[0]
+    tilted = turn(0.3 * skew_basis(3)[2], 1.0) @ spin @ turn(-0.3 * skew_basis(3)[2], 1.0)
+    taken, strains = View(judge, 0, np.eye(3), 15.0, rng).walk(tilted)
+    assert holds([strains], FREE) and np.linalg.norm(taken - spin) < 0.3 * np.linalg.norm(tilted - spin)
+
+
+def test_one_strain_too_high_is_outvoted_unless_it_is_far_too_high():
+    assert holds([[0.2], [1.2], [0.1]]) and not holds([[1.2]]) and not holds([[0.0], [1.6], [0.0]])
+    assert not holds([[0.0], [np.inf]]) and not holds([[0.6, 0.7], [0.5]], FREE)

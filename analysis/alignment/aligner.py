@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
-from analysis.alignment.agreement import Agreement, agreement
-from analysis.alignment.clouds import Cloud
-from analysis.alignment.correction import Correction, Fit, affine, correct
+from analysis.alignment.bends import Fit
+from analysis.alignment.clouds import FEWEST, Cloud
+from analysis.alignment.correction import KINDS, Correction, correct
 from analysis.alignment.evidence import Evidence, evidence
-from analysis.alignment.judge import Judge
-from analysis.alignment.matching import PLAN_ROWS, Match, matched, transport_plan
+from analysis.alignment.matching import PLAN_ROWS, Match, Members, matched, transport_plan
 from analysis.alignment.nulls import p_value
-from analysis.alignment.partial import choices
 from analysis.alignment.rigid import Floats, Rigid
 from analysis.alignment.scores import quality
-from analysis.alignment.search import Optimum, optima
 from analysis.alignment.sides import Side
+from analysis.alignment.solution import solution
 from analysis.alignment.symmetry import Symmetry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEWEST = 40
 ROWS = 600
 TOLERANCE = 15.0
 NULL_DRAWS = 39
 SIGNIFICANT = 0.05
 
 Both = tuple[ArrayLike, ArrayLike]
-Pieces = list[NDArray[np.intp]]
+Part = tuple[str, Both]  # "only", "piece" or "loop", and which of a and of b
 
 
 class Aligner:
@@ -46,8 +44,8 @@ class Aligner:
     Args:
         tolerance: degrees within which two maps count as one.
         rows: rows a side that the search looks at, drawn at random; more tell more maps apart and take longer (their square).
-        correction: a step after the rigid map that must win on held-out rows: "affine", or a callable from rows (n, k) and
-            where they should go (n, k) to an object b with b(s) and b.inverse(s), such as a small flow.
+        correction: steps after the rigid map, each of which must win on held-out rows: "affine", "flow" (affine, then a small
+            flow), or a callable from rows (n, k) and where they should go (n, k) to an object b with b(s) and b.inverse(s).
         null_draws: mismatched structures behind ``p_value_``; 19 reach .05.
         seed: draws everything.
 
@@ -59,13 +57,15 @@ class Aligner:
         own_symmetries_: each model's own group, found without the other; of the smaller block alone where sizes differ.
         is_unique_: one near-optimal map, and no symmetry anywhere.
         matches_: pieces of a and their partners; ``unmatched_`` the numbers of those without, of a and of b.
+        loop_matches_, unmatched_loops_: the same of loops, with winding and phase; found when first asked for.
+        part_: what alone was aligned: ("piece", (0, 1)) and the like, or None for all.
         left_out_: pieces of a and of b without which the rest fits, where the whole does not: structures that only one model has.
             Fewest first; another choice of as many may fit too.
         plan_: sparse transport plan between ``plan_rows_``, of the pieces that are not left out.
         score_: quality in [0, 1] without pairs; see :func:`~analysis.alignment.scores.quality`.
         p_value_: share of mismatched structures that fit as well; computed when it is first asked for.
         differs_: whether the models differ: even the best map costs more than chance, or pieces had to be left out.
-        correction_: what the non-rigid step did, or None.
+        correction_: what the non-rigid steps did, or None.
 
     Example:
         >>> import numpy as np
@@ -95,8 +95,8 @@ class Aligner:
             raise ValueError(
                 f"null_draws must be at least 19 to reach .05, got {null_draws}; the default is {NULL_DRAWS}"
             )
-        if not (correction is None or correction == "affine" or callable(correction)):
-            raise ValueError(f"correction must be None, 'affine' or a callable, got {correction!r}")
+        if not (correction is None or correction in KINDS or callable(correction)):
+            raise ValueError(f"correction must be None, 'affine', 'flow' or a callable, got {correction!r}")
         self.tolerance, self.rows, self.correction = tolerance, rows, correction
         self.null_draws, self.seed = null_draws, seed
 
@@ -109,6 +109,8 @@ class Aligner:
         labels: Both | None = None,
         values: Both | None = None,
         only: Both | None = None,
+        piece: tuple[int, int] | None = None,
+        loop: tuple[int, int] | None = None,
     ) -> Aligner:
         """Find the map from a to b.
 
@@ -117,32 +119,36 @@ class Aligner:
             pairs: (p, 2) row numbers of a and b that belong together; optional evidence, like the next two.
             labels: a class per row of a and of b; classes go with their namesakes.
             values: (n_a, q) and (n_b, q), a function of the rows known on both sides, such as logits or a density ratio.
-            only: row numbers or masks of a and of b: align one loop or piece alone.
+            only: row numbers or masks of a and of b: align these alone. At most one of this and the next two.
+            piece: a piece of a and one of b, by their numbers in ``Analyzer.tree()``: align these alone.
+            loop: the same of loops, by their numbers in ``Analyzer.loops()``.
 
         Raises:
-            ValueError: k = 0, fewer than 40 rows, NaN or inf, or evidence that does not fit the rows.
+            ValueError: k = 0, fewer than 40 rows, NaN or inf, evidence that does not fit the rows, or parts that are not there.
         """
-        chosen = (None, None) if only is None else only
-        self.a_, self.b_ = Side.of(a, "a", chosen[0], self.seed), Side.of(b, "b", chosen[1], self.seed)
+        self.part_ = _part(only, piece, loop)
+        parts = (None, None) if self.part_ is None else [(self.part_[0], which) for which in self.part_[1]]
+        self.a_, self.b_ = Side.of(a, "a", parts[0], self.seed), Side.of(b, "b", parts[1], self.seed)
         for side in (self.a_, self.b_):
-            if len(side.s) < FEWEST:
+            if len(side.rows) < FEWEST:
                 raise ValueError(
-                    f"{side.name} has {len(side.s)} rows, alignment needs at least {FEWEST}; pass more rows"
+                    f"{side.name} has {len(side.rows)} rows, alignment needs at least {FEWEST}; pass more rows"
                 )
-        known = evidence(self.a_.s, self.b_.s, *(self._within(pairs, labels, values, only)))
+        known = evidence(self.a_.s, self.b_.s, *self._within(pairs, labels, values))
         self.evidence_ = known.kinds
         self._clouds = Cloud(self.a_.s, known.a), Cloud(self.b_.s, known.b)
-        self.__dict__.pop("p_value_", None)
+        for name in ("p_value_", "_loops"):
+            self.__dict__.pop(name, None)
         self._search(known)
         self._describe()
         return self
 
-    def _within(self, pairs: Any, labels: Any, values: Any, only: Any) -> tuple[Any, Any, Any]:
+    def _within(self, pairs: Any, labels: Any, values: Any) -> tuple[Any, Any, Any]:
         """Evidence of the chosen rows alone."""
-        if only is None:
+        if self.part_ is None:
             return pairs, labels, values
         if pairs is not None:
-            raise ValueError("pairs number all rows; with only=, align the chosen rows' arrays instead")
+            raise ValueError("pairs number all rows; of chosen rows (only=, piece=, loop=), align the arrays instead")
         sides = self.a_, self.b_
         labels, values = (
             None if both is None else tuple(np.asarray(v)[side.rows] for v, side in zip(both, sides, strict=True))
@@ -155,69 +161,66 @@ class Aligner:
         rows = [np.sort(generator.permutation(len(c))[: self.rows]) for c in self._clouds]
         small = [cloud.take(r) for cloud, r in zip(self._clouds, rows, strict=True)]
         pieces = [side.pieces[r] for side, r in zip((self.a_, self.b_), rows, strict=True)]
-        anchor = known.anchor
         # the search goes from the smaller block to the larger
         self._swapped = self.a_.s.shape[1] > self.b_.s.shape[1]
-        if self._swapped:
-            small, pieces = small[::-1], pieces[::-1]
-            anchor = None if anchor is None else anchor.T
-        self._judge, found = self._optima(small, pieces, anchor)
-        self.left_out_: dict[str, list[int]] = {"a": [], "b": []}
-        if self._judge.differs:
-            found = self._without_some(small, pieces, anchor) or found
-        self._agreement: Agreement = agreement(self._judge, found, self.tolerance, self.seed)
-
-    def _optima(self, clouds: list[Cloud], pieces: Pieces, anchor: Floats | None) -> tuple[Judge, list[Optimum]]:
-        judge = Judge(clouds[0], clouds[1], self.seed)
-        return judge, optima(judge, (pieces[0], pieces[1]), self.tolerance, anchor, seed=self.seed)
-
-    def _without_some(self, clouds: list[Cloud], pieces: Pieces, anchor: Floats | None) -> list[Optimum] | None:
-        """The optima without the fewest pieces, if there are any without which the rest fits; they are set aside."""
-        for masks in choices(clouds, pieces, FEWEST):
-            some = [cloud.take(np.flatnonzero(mask)) for cloud, mask in zip(clouds, masks, strict=True)]
-            kept = [numbers[mask] for numbers, mask in zip(pieces, masks, strict=True)]
-            judge, found = self._optima(some, kept, anchor)
-            if not judge.differs:
-                left = [np.setdiff1d(numbers, stay).tolist() for numbers, stay in zip(pieces, kept, strict=True)]
-                self.left_out_ = dict(zip("ba" if self._swapped else "ab", left, strict=True))
-                self._judge = judge
-                return found
-        return None
+        way = -1 if self._swapped else 1
+        anchor = known.anchor.T if self._swapped and known.anchor is not None else known.anchor
+        self._solution = solution(small[::way], pieces[::way], anchor, self.tolerance, self.seed)
+        self.left_out_: dict[str, list[int]] = dict(zip("ab"[::way], self._solution.left_out, strict=True))
 
     def _describe(self) -> None:
-        best = self._agreement.optima[0]
-        self.map_ = self._oriented(best.map)
-        self.alternatives_ = [self._oriented(o.map) for o in self._agreement.optima]
-        self.symmetry_: Symmetry = self._agreement.shared
-        self.own_symmetries_ = self._agreement.own
-        self.differs_ = self._judge.differs or any(self.left_out_.values())
+        judge, found = self._solution.judge, self._solution.agreement
+        self.alternatives_ = [self._oriented(o.map) for o in found.optima]
+        self.map_ = self.alternatives_[0]
+        self.symmetry_: Symmetry = found.shared
+        self.own_symmetries_ = found.own
+        self.differs_ = judge.differs or any(self.left_out_.values())
         self.is_unique_ = len(self.alternatives_) == 1 and all(
             group.is_trivial for group in (self.symmetry_, *self.own_symmetries_)
         )
-        spreads = [cloud.centred().var(0) for cloud in self._judge.clouds]
-        self.score_ = quality(best.cost.transport, self._judge.usual, spreads[0], spreads[1])
-        generator = np.random.default_rng([self.seed, 8])
-        kept = [np.flatnonzero(~np.isin(side.pieces, self.left_out_[side.name])) for side in (self.a_, self.b_)]
-        self._shared = [cloud.take(rows) for cloud, rows in zip(self._clouds, kept, strict=True)]
-        self.plan_rows_ = tuple(np.sort(generator.permutation(rows)[:PLAN_ROWS]) for rows in kept)
-        some = [cloud.take(rows) for cloud, rows in zip(self._clouds, self.plan_rows_, strict=True)]
-        self.plan_: csr_array = transport_plan(some[0], some[1], self.map_)
-        pieces = [side.pieces[rows] for side, rows in zip((self.a_, self.b_), self.plan_rows_, strict=True)]
-        self.matches_: list[Match]
-        self.matches_, *lonely = matched(self.plan_, pieces[0], pieces[1])
-        self.unmatched_ = {side: sorted(lonely[i] + self.left_out_[side]) for i, side in enumerate("ab")}
+        spreads = [cloud.centred().var(0) for cloud in judge.clouds]
+        self.score_ = quality(found.optima[0].cost.transport, judge.usual, spreads[0], spreads[1])
+        self._match()
         self.correction_: Correction | None = None
         if self.correction is not None:
-            fit: Fit = affine if isinstance(self.correction, str) else self.correction
-            self.correction_ = correct(self._shared[0], self._shared[1], self.map_, fit, self.seed)
+            shared = [cloud.take(rows) for cloud, rows in zip(self._clouds, self._shared, strict=True)]
+            self.correction_ = correct(shared, self.map_, self.correction, self.seed)
+
+    def _match(self) -> None:
+        sides, generator = (self.a_, self.b_), np.random.default_rng([self.seed, 8])
+        self._shared = [np.flatnonzero(~np.isin(side.pieces, self.left_out_[side.name])) for side in sides]
+        self.plan_rows_ = tuple(np.sort(generator.permutation(rows)[:PLAN_ROWS]) for rows in self._shared)
+        some = [cloud.take(rows) for cloud, rows in zip(self._clouds, self.plan_rows_, strict=True)]
+        self.plan_: csr_array = transport_plan(some[0], some[1], self.map_)
+        pieces = [Members.of_pieces(side.pieces[rows]) for side, rows in zip(sides, self.plan_rows_, strict=True)]
+        self.matches_: list[Match]
+        self.matches_, *lonely = matched(self.plan_, *pieces)
+        self.unmatched_ = {side: sorted(lonely[i] + self.left_out_[side]) for i, side in enumerate("ab")}
 
     def _oriented(self, map: Rigid) -> Rigid:
         return Rigid(map.matrix.T, -map.shift @ map.matrix.T) if self._swapped else map
 
     @cached_property
+    def _loops(self) -> tuple[list[Match], list[int], list[int]]:
+        self._fitted()
+        loops = [side.loops(rows) for side, rows in zip((self.a_, self.b_), self.plan_rows_, strict=True)]
+        return matched(self.plan_, *loops)
+
+    @property
+    def loop_matches_(self) -> list[Match]:
+        """Loops of a and their partners, with what takes one's angle to the other's; found when first asked for."""
+        return self._loops[0]
+
+    @property
+    def unmatched_loops_(self) -> dict[str, list[int]]:
+        """Numbers of the loops without a partner, of a and of b."""
+        return dict(zip("ab", self._loops[1:], strict=True))
+
+    @cached_property
     def p_value_(self) -> float:
-        a, b = self._shared
-        return p_value(a, b, self.null_draws, self.tolerance, self.seed)
+        left = sum(map(len, self.left_out_.values()))
+        pieces = self.a_.pieces, self.b_.pieces
+        return p_value(self._clouds, pieces, self.null_draws, self.tolerance, self.seed, left)
 
     @property
     def is_aligned_(self) -> bool:
@@ -226,16 +229,15 @@ class Aligner:
 
     def transform_structure(self, s: ArrayLike, alternative: int = 0) -> Floats:
         """Map structure rows of a (n, k_a) to b's block (n, k_b), by the best map or another of the alternatives."""
-        map = self._alternative(alternative)
-        mapped = map(self.a_.checked(s))
+        mapped = self._alternative(alternative)(self.a_.checked(s))
         bend = self._bend(alternative)
-        return mapped if bend is None else np.asarray(bend(mapped))
+        return mapped if bend is None else bend(mapped)
 
     def inverse_transform_structure(self, s: ArrayLike, alternative: int = 0) -> Floats:
         """Map structure rows of b (n, k_b) to a's block (n, k_a)."""
         map = self._alternative(alternative)
         rows, bend = self.b_.checked(s), self._bend(alternative)
-        return map.inverse(rows if bend is None else np.asarray(bend.inverse(rows)))
+        return map.inverse(rows if bend is None else bend.inverse(rows))
 
     def transform(self, x: Any, alternative: int = 0, noise: str = "zero") -> Any:
         """Map activations of a (n, D_a) to b's activation space (n, D_b): encode, map, decode.
@@ -259,8 +261,8 @@ class Aligner:
             raise ValueError(f"no alternative {number}; there are {len(self.alternatives_)}, numbered from 0, the best")
         return self.alternatives_[number]
 
-    def _bend(self, alternative: int) -> Any:
-        return self.correction_.bend if self.correction_ is not None and alternative == 0 else None
+    def _bend(self, alternative: int) -> Correction | None:
+        return self.correction_ if alternative == 0 else None
 
     def _fitted(self) -> None:
         if not hasattr(self, "map_"):
@@ -276,7 +278,7 @@ class Aligner:
     def to_dict(self) -> dict[str, Any]:
         """Plain data without the plan."""
         self._fitted()
-        costs: list[Optimum] = self._agreement.optima
+        costs = self._solution.agreement.optima
         return {
             "matrix": self.map_.matrix.tolist(),
             "shift": self.map_.shift.tolist(),
@@ -294,6 +296,8 @@ class Aligner:
             "is_unique": self.is_unique_,
             "matches": [match.to_dict() for match in self.matches_],
             "unmatched": self.unmatched_,
+            "loop_matches": [match.to_dict() for match in self.loop_matches_],
+            "unmatched_loops": self.unmatched_loops_,
             "left_out": self.left_out_,
             "score": self.score_,
             "p_value": self.p_value_,
@@ -326,3 +330,14 @@ class Aligner:
 
         self._fitted()
         return write_report(self, path)
+
+
+def _part(only: Both | None, piece: Both | None, loop: Both | None) -> Part | None:
+    """What alone is to be aligned, or None for all."""
+    asked = [(kind, both) for kind, both in (("only", only), ("piece", piece), ("loop", loop)) if both is not None]
+    if len(asked) > 1:
+        raise ValueError(f"at most one of only, piece and loop, got {' and '.join(kind for kind, _ in asked)}")
+    for kind, both in asked:
+        if not isinstance(both, Sequence) or len(both) != 2:
+            raise ValueError(f"{kind} must name one of a and one of b, such as {kind}=(0, 0), got {both!r}")
+    return asked[0] if asked else None

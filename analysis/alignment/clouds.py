@@ -13,6 +13,8 @@ from analysis.alignment.rigid import Floats, Rigid
 
 Rows = NDArray[np.intp]
 
+FEWEST = 40  # rows of a side
+
 
 @dataclass(frozen=True)
 class Cloud:

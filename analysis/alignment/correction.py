@@ -1,100 +1,108 @@
-"""An optional step after the rigid map, kept only if it wins on rows that it has not seen."""
+"""Optional steps after the rigid map, each kept only if it wins on rows that it has not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from analysis.alignment.bends import Bend, Fit, affine, small_flow
 from analysis.alignment.clouds import Cloud, assign
 from analysis.alignment.rigid import Floats, Rigid
 
 HALF = 400  # most rows in a half
-
-
-class Bend(Protocol):
-    """A map of b's structure space to itself, with its inverse."""
-
-    def __call__(self, s: Floats) -> Floats: ...
-
-    def inverse(self, s: Floats) -> Floats: ...
-
-
-Fit = Callable[[Floats, Floats], Bend]  # rows (n, k) and where they should go (n, k)
+KINDS: dict[str, dict[str, Fit]] = {"affine": {"affine": affine}, "flow": {"affine": affine, "small flow": small_flow}}
 
 
 @dataclass(frozen=True)
-class Affine:
-    """s -> s @ matrix + shift, nearly the identity."""
-
-    matrix: Floats
-    shift: Floats
-
-    def __call__(self, s: Floats) -> Floats:
-        return s @ self.matrix + self.shift
-
-    def inverse(self, s: Floats) -> Floats:
-        return (s - self.shift) @ np.linalg.inv(self.matrix)
-
-
-@dataclass(frozen=True, repr=False)
-class Correction:
-    """What the non-rigid step did.
+class Step:
+    """One step and how it fared.
 
     Attributes:
-        bend: the map that is applied after the rigid one; None where it lost.
+        name: "affine", "small flow", or "given".
+        bend: the map, kept or not.
         before, after: energy distance to b on held-out rows, without and with it.
         error: standard error of the difference.
     """
 
-    bend: Bend | None
+    name: str
+    bend: Bend
     before: float
     after: float
     error: float
 
+    @property
+    def kept(self) -> bool:
+        """Whether the held-out rows came nearer by two errors."""
+        return self.before - self.after > 2 * self.error
+
+
+@dataclass(frozen=True, repr=False)
+class Correction:
+    """What the non-rigid steps did: those that won are applied after the rigid map, one after the other."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the steps that won."""
+        return tuple(step.name for step in self.steps if step.kept)
+
+    def __call__(self, s: Floats) -> Floats:
+        """Rows (n, k) of b's block, corrected."""
+        for step in self.steps:
+            s = np.asarray(step.bend(s)) if step.kept else s
+        return s
+
+    def inverse(self, s: Floats) -> Floats:
+        """The corrections undone."""
+        for step in self.steps[::-1]:
+            s = np.asarray(step.bend.inverse(s)) if step.kept else s
+        return s
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"kept": self.bend is not None, "before": self.before, "after": self.after, "error": self.error}
+        return {
+            step.name: {"kept": step.kept, "before": step.before, "after": step.after, "error": step.error}
+            for step in self.steps
+        }
 
     def __repr__(self) -> str:
-        verdict = "kept" if self.bend is not None else "not kept"
-        return f"Correction({verdict}: held-out distance {self.before:.3g} -> {self.after:.3g} +- {self.error:.2g})"
+        told = [
+            f"{step.name} {'kept' if step.kept else 'not kept'}: held-out distance {step.before:.3g} -> {step.after:.3g} "
+            f"+- {step.error:.2g}"
+            for step in self.steps
+        ]
+        return f"Correction({'; '.join(told)})"
 
 
-def affine(x: Floats, y: Floats) -> Affine:
-    """Least squares, shrunk to the identity by as much as k rows weigh."""
-    centre_x, centre_y = x.mean(0), y.mean(0)
-    x, y = x - centre_x, y - centre_y
-    ridge = np.trace(x.T @ x) / len(x) * np.eye(x.shape[1])
-    matrix = np.linalg.solve(x.T @ x + ridge, x.T @ y + ridge)
-    return Affine(matrix, centre_y - centre_x @ matrix)
-
-
-def correct(a: Cloud, b: Cloud, map: Rigid, fit: Fit, seed: int) -> Correction:
-    """Fit a bend on one half of the rows of either side, and keep it if the other half is nearer by two errors.
+def correct(clouds: Sequence[Cloud], map: Rigid, kind: str | Fit, seed: int) -> Correction:
+    """Fit each step on one half of the rows of either side, what came before it applied; the other halves judge it.
 
     Args:
-        a, b: the clouds.
+        clouds: of a and b.
         map: the rigid map.
-        fit: from mapped rows (n, k) and their partners in b (n, k) to a :class:`Bend`.
+        kind: a name in ``KINDS``, or a callable from mapped rows (n, k) and their partners in b (n, k) to a :class:`Bend`.
         seed: draws halves.
 
     Raises:
         ValueError: the bend gives rows of another shape, NaN or inf.
     """
-    generator = np.random.default_rng([seed, 7])
-    (one, other), (left, right) = _halved(a, b, generator)
-    partners, _ = assign(one.moved(map), left.moved())
-    bend = fit(map(one.s), left.s[partners])
-    plain, target = other.moved(map), right.moved()
-    bent = np.hstack([_checked(bend(map(other.s)), *right.s.shape), other.shared])
-    before, after = _energy(plain, target), _energy(bent, target)
-    gain = before - after
-    error = float(gain.std() / np.sqrt(len(gain)))
-    return Correction(bend if gain.mean() > 2 * error else None, float(before.mean()), float(after.mean()), error)
+    (one, other), (left, right) = _halved(clouds, np.random.default_rng([seed, 7]))
+    done = Correction(())
+    for name, fit in (KINDS[kind] if isinstance(kind, str) else {"given": kind}).items():
+        here = done(map(one.s))
+        partners, _ = assign(np.hstack([here, one.shared]), left.moved())
+        bend = fit(here, left.s[partners])
+        plain = done(map(other.s))
+        bent = _checked(bend(plain), *right.s.shape)
+        before, after = (_energy(np.hstack([s, other.shared]), right.moved()) for s in (plain, bent))
+        error = float((before - after).std() / np.sqrt(len(before)))
+        done = Correction((*done.steps, Step(name, bend, float(before.mean()), float(after.mean()), error)))
+    return done
 
 
 def _energy(x: Floats, y: Floats) -> Floats:
@@ -104,12 +112,11 @@ def _energy(x: Floats, y: Floats) -> Floats:
     return across.mean(1) + across.mean(0) - own[0] - own[1]
 
 
-def _halved(a: Cloud, b: Cloud, generator: np.random.Generator) -> tuple[tuple[Cloud, Cloud], tuple[Cloud, Cloud]]:
+def _halved(clouds: Sequence[Cloud], generator: np.random.Generator) -> list[tuple[Cloud, Cloud]]:
     """As many rows in every half of either side."""
-    size = min(len(a) // 2, len(b) // 2, HALF)
-    orders = [generator.permutation(len(cloud)) for cloud in (a, b)]
-    halves = [(c.take(o[:size]), c.take(o[size : 2 * size])) for c, o in zip((a, b), orders, strict=True)]
-    return halves[0], halves[1]
+    size = min(*(len(cloud) // 2 for cloud in clouds), HALF)
+    orders = [generator.permutation(len(cloud)) for cloud in clouds]
+    return [(c.take(o[:size]), c.take(o[size : 2 * size])) for c, o in zip(clouds, orders, strict=True)]
 
 
 def _checked(rows: object, count: int, k: int) -> Floats:

@@ -104,9 +104,14 @@ class Judge:
         """Whether even the best map costs more than chance."""
         return max(self._slack) > 0
 
+    def strain(self, cost: Cost) -> float:
+        """By how much a cost exceeds the usual one, as a share of what chance or the models' difference would explain."""
+        transport = (cost.transport - self.usual) / (self.most + self._slack[0] - self.usual)
+        return max(transport, cost.gap / (SURE * cost.error + self._slack[1]))
+
     def allows(self, cost: Cost) -> bool:
-        """Whether a cost is within the range of chance, or of what the models differ by."""
-        return cost.transport <= self.most + self._slack[0] and cost.gap <= SURE * cost.error + self._slack[1]
+        """Whether chance or the models' difference explain a cost."""
+        return self.strain(cost) <= 1
 
     def badness(self, cost: Cost) -> float:
         """One number to rank maps by: both costs in units of their ranges."""

@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from analysis.alignment.clouds import Cloud
 from analysis.alignment.judge import Judge
+from analysis.alignment.partial import Numbers, choices
 from analysis.alignment.refine import polished
 from analysis.alignment.rigid import Floats, random_map
 from analysis.alignment.search import coarse, sample
 from analysis.alignment.starts import signs_and_orders
 
 ROWS = 150
+CHOOSING = 400  # rows a side by which pieces to leave out are chosen
 RANDOM = 8
 TRIED = 3
 STRENGTH = 1.0  # height of a bend, in units of the block's spread per dimension
 
 
-def p_value(a: Cloud, b: Cloud, draws: int, tolerance: float, seed: int) -> float:
+def p_value(
+    sides: Sequence[Cloud], pieces: Sequence[Numbers], draws: int, tolerance: float, seed: int, left_out: int = 0
+) -> float:
     """Share of mismatched structures that fit at least as well, the real one counted: (1 + hits) / (1 + draws).
 
     A mismatched structure is one of the two clouds, bent by a random smooth map and brought back to its own covariance: it has
     the pieces, masses and moments of a real one, but not its shape. Each is searched for its best map in the same quick
-    way as the real pair is.
+    way as the real pair is; and where pieces of that were left out, so are as many of each, those without which it fits best.
 
     Args:
-        a, b: the clouds.
+        sides: the clouds of a and b, whole.
+        pieces: the number of every row's piece, of either.
         draws: mismatched structures; 19 reach .05.
         tolerance: degrees.
         seed: draws bends, rows and starts.
+        left_out: pieces that were left out of both together.
     """
     generator = np.random.default_rng([seed, 6])
-    real = _best(a, b, tolerance, generator)
-    hits = 0
+
+    def best(clouds: Sequence[Cloud]) -> float:
+        """Least badness of the whole, or of what stays after the likeliest choices of as many pieces to leave out."""
+        pairs: list[Sequence[Cloud]] = []
+        if left_out:
+            some = [generator.permutation(len(c))[:CHOOSING] for c in clouds]
+            few = [c.take(rows) for c, rows in zip(clouds, some, strict=True)]
+            numbers = [n[rows] for n, rows in zip(pieces, some, strict=True)]
+            for masks in choices(few, numbers, left_out, left_out):
+                pairs.append([c.take(np.flatnonzero(m)) for c, m in zip(few, masks, strict=True)])
+        return min(_quick(a, b, tolerance, generator) for a, b in pairs or [clouds])
+
+    real, hits = best(sides), 0
     for i in range(draws):
-        pair = (Cloud(bent(a.s, generator), a.shared), b) if i % 2 else (a, Cloud(bent(b.s, generator), b.shared))
-        hits += _best(*pair, tolerance, generator) <= real
+        mismatched = [Cloud(bent(c.s, generator), c.shared) if i % 2 != j else c for j, c in enumerate(sides)]
+        hits += best(mismatched) <= real
     return (1 + hits) / (1 + draws)
 
 
-def _best(a: Cloud, b: Cloud, tolerance: float, generator: np.random.Generator) -> float:
-    """Least badness that a quick search finds."""
-    a, b = sample(a, ROWS, generator), sample(b, ROWS, generator)
+def _quick(a: Cloud, b: Cloud, tolerance: float, generator: np.random.Generator) -> float:
+    """Least badness that a quick search finds, from the smaller block to the larger."""
+    a, b = (sample(c, ROWS, generator) for c in sorted((a, b), key=lambda c: c.s.shape[1]))
     judge = Judge(a, b, seed=int(generator.integers(2**31)))
     shape = a.s.shape[1], b.s.shape[1]
     begin = [*signs_and_orders(a.s, b.s), *(random_map(*shape, generator) for _ in range(RANDOM))]

@@ -77,3 +77,11 @@ def turn(direction: Floats, radians: float) -> Floats:
     from scipy.linalg import expm
 
     return expm(radians * direction)
+
+
+def turned(rotation: Floats) -> Floats:
+    """log of a rotation (k, k) by less than half a turn: the skew-symmetric direction whose :func:`turn` by 1 it is."""
+    from scipy.linalg import logm
+
+    log = np.real(logm(rotation))
+    return np.asarray((log - log.T) / 2)

@@ -1,4 +1,4 @@
-"""One of the two models: its structure rows, their pieces, and the way to and from activations."""
+"""One of the two models: its structure rows, their pieces and loops, and the way to and from activations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.alignment.matching import Members
 from analysis.alignment.rigid import Floats
 from analysis.analyzer import Analyzer
 from analysis.density import as_points
+
+MOSTLY = 0.5  # share of a loop's rows that have to be among the chosen ones
 
 
 @dataclass
@@ -20,40 +23,55 @@ class Side:
 
     Attributes:
         name: "a" or "b".
-        s: (n, k) structure rows.
-        rows: (n,) their numbers in what was given.
-        analyzer: None for an array.
-        seed: of the tree of pieces.
+        analyzer: of all that was given.
+        rows: (n,) numbers of the rows that are aligned.
     """
 
     name: str
-    s: Floats
+    analyzer: Analyzer
     rows: NDArray[np.intp]
-    analyzer: Analyzer | None
-    seed: int
 
     @classmethod
-    def of(cls, given: object, name: str, only: ArrayLike | None, seed: int) -> Side:
-        """From an analyzer or an array.
+    def of(cls, given: object, name: str, part: tuple[str, Any] | None, seed: int) -> Side:
+        """From an analyzer or an array, or a part of it: ("only", rows), ("piece", number) or ("loop", number).
 
         Raises:
-            ValueError: k = 0, not (rows, k), NaN or inf, or chosen rows that are not there.
+            ValueError: k = 0, not (rows, k), NaN or inf, or a part that is not there.
         """
-        analyzer = given if isinstance(given, Analyzer) else None
-        if analyzer is not None and not analyzer.structure_dim:
+        if isinstance(given, Analyzer):
+            analyzer = given
+        else:
+            analyzer = Analyzer.from_structure(as_points(given, f"structure rows of {name}"), seed=seed)  # type: ignore[arg-type]
+        if not analyzer.structure_dim:
             raise ValueError(f"{name} has k = 0: nothing but noise at this regularity, so there is nothing to align")
-        s = as_points(analyzer.s if analyzer is not None else given, f"structure rows of {name}")  # type: ignore[arg-type]
-        rows = np.arange(len(s)) if only is None else _chosen(only, len(s), name)
-        return cls(name, s[rows], rows, analyzer, seed)
+        side = cls(name, analyzer, np.arange(len(analyzer.x)))
+        return side if part is None else cls(name, analyzer, side._part(*part))
+
+    def _part(self, kind: str, which: Any) -> NDArray[np.intp]:
+        if kind == "only":
+            return _chosen(which, len(self.rows), self.name)
+        found = self.analyzer.loops() if kind == "loop" else np.unique(self.pieces)
+        if which not in range(len(found)):  # type: ignore[arg-type]
+            raise ValueError(f"no {kind} {which} in {self.name}; it has {len(found)}, numbered from 0")  # type: ignore[arg-type]
+        return found[which].rows if kind == "loop" else np.flatnonzero(self.pieces == which)  # type: ignore[index]
+
+    @cached_property
+    def s(self) -> Floats:
+        """(n, k) structure rows."""
+        return np.asarray(self.analyzer.s[self.rows], dtype=np.float64)
 
     @cached_property
     def pieces(self) -> NDArray[np.intp]:
         """(n,) number of each row's piece, 0 the heaviest."""
-        from analysis.tree import MergeTree, tree
+        labels: NDArray[np.intp] = self.analyzer.tree().labels_[self.rows]  # type: ignore[union-attr]
+        return labels
 
-        found = self.analyzer.tree() if self.analyzer is not None else tree(self.s, seed=self.seed)
-        assert isinstance(found, MergeTree)
-        return found.labels_[self.rows] if self.analyzer is not None else found.labels_
+    def loops(self, rows: NDArray[np.intp]) -> Members:
+        """The loops that run through the aligned rows, with their angles at some of these."""
+        loops = [x for x in self.analyzer.loops() if np.isin(x.rows, self.rows).mean() >= MOSTLY]  # type: ignore[union-attr]
+        on = np.array([np.isin(self.rows[rows], x.rows) for x in loops]).reshape(len(loops), len(rows)).T
+        angles = np.array([x.angle(self.s[rows]) for x in loops]).reshape(len(loops), len(rows)).T
+        return Members(tuple(x.number for x in loops), on * np.exp(1j * angles))
 
     def checked(self, s: ArrayLike) -> Floats:
         """Structure rows of this side."""
@@ -61,7 +79,7 @@ class Side:
 
     def encode(self, x: Any) -> Floats:
         """Structure rows of activations."""
-        if self.analyzer is None:
+        if not self.analyzer.has_flow:
             return self.checked(x)
         import torch
 
@@ -72,7 +90,7 @@ class Side:
         """Activations of structure rows: a tensor, or the rows themselves where an array was aligned."""
         if noise not in ("zero", "draw"):
             raise ValueError(f"noise must be 'zero' or 'draw', got {noise!r}")
-        if self.analyzer is None:
+        if not self.analyzer.has_flow:
             return s
         import torch
 

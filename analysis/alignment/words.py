@@ -31,7 +31,7 @@ def headline(aligner: Aligner) -> str:
 
 
 def matches(aligner: Aligner) -> list[str]:
-    """Pieces and their partners."""
+    """Pieces and loops, and their partners."""
     lines = [
         f"piece {m.a} of a ({m.mass_a:.1%}) goes with piece {m.b} of b ({m.mass_b:.1%}), overlap {m.score:.2f}"
         for m in aligner.matches_
@@ -39,6 +39,14 @@ def matches(aligner: Aligner) -> list[str]:
     for side, pieces in aligner.unmatched_.items():
         if pieces:
             lines.append(f"without a partner in {side}: piece {', '.join(map(str, pieces))}")
+    for m in aligner.loop_matches_:
+        way = "the same way" if m.winding == 1 else "the other way"
+        lines.append(
+            f"loop {m.a} of a goes once around loop {m.b} of b, {way} as their angles run, score {m.score:.2f}"
+        )
+    for side, loops in aligner.unmatched_loops_.items():
+        if loops:
+            lines.append(f"without a partner in {side}: loop {', '.join(map(str, loops))}")
     return lines
 
 
@@ -71,6 +79,10 @@ def doubts(aligner: Aligner) -> list[str]:
         f"all of this is said of rigid maps, at the kappa of the two fits, of {min(len(aligner.a_.s), aligner.rows)} and "
         f"{min(len(aligner.b_.s), aligner.rows)} rows, and to {aligner.tolerance:g} degrees (seed {aligner.seed})"
     ]
+    if aligner.part_ is not None:
+        kind, (one, other) = aligner.part_
+        what = "chosen rows of either" if kind == "only" else f"{kind} {one!r} of a and {kind} {other!r} of b"
+        lines.insert(0, f"{what} alone: nothing is said of the rest")
     if aligner.evidence_:
         lines.append(f"evidence used: {', '.join(aligner.evidence_)}")
     left = [f"{side}'s piece {', '.join(map(str, pieces))}" for side, pieces in aligner.left_out_.items() if pieces]

@@ -1,11 +1,12 @@
 """The aligner on pairs of trained nets: classes, labels and answers carried from one net to the other, and what stays ambiguous.
 
-    unknot fit -c digits --seeds 2 --out runs/digits; unknot fit -c rotated-digits --seed 0 (and 1) --out runs/rotated-0
-    python tests/benchmarks/alignment_real.py digits runs/digits/seed-0 runs/digits/seed-1
+    unknot fit -c digits --data.half 0 --seed 0 --out runs/digits-0   (and --data.half 1 --seed 1: the nets share no image)
+    unknot fit -c rotated-digits --seed 0 --out runs/rotated-0        (and 1; the same of modular-addition)
+    python tests/benchmarks/alignment_real.py digits runs/digits-0 runs/digits-1
     python tests/benchmarks/alignment_real.py angle runs/rotated-0 runs/rotated-1
     python tests/benchmarks/alignment_real.py residues runs/modular-0 runs/modular-1
 
-Every seed trains its net anew, from other initial weights and on another split of the images. Rows are held out from both.
+Every seed trains its net anew, from other initial weights and on another split of the images. Rows are held out.
 
 *digits*: without pairs, and with labels as evidence. Classes whose centre lands nearest to their own in b; labels of b's rows by
 a vote of 5 mapped rows of a; accuracy of net b's head on a's activations mapped into b's layer (stitching), between a random
@@ -18,6 +19,7 @@ reports, and after two labelled pairs.
 import argparse
 import json
 import os
+import re
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -50,7 +52,8 @@ class Model:
     def answers(self, x):
         """What the net's last layer makes of activations."""
         result = json.loads((self.run / "result.json").read_text())
-        net = training.trained_subject(result["data"], result["seed"]).model
+        half = re.search(r"^  half: (\d)", (self.run / "config.yaml").read_text(), re.M)
+        net = training.trained_subject(result["data"], result["seed"], half=int(half[1]) if half else None).model
         with torch.no_grad():
             return list(net.children())[-1](x).argmax(1).numpy()
 
