@@ -15,7 +15,10 @@ from safetensors.torch import load_file
 
 import flows
 from training import cli
+from training.commands._fits import each_run
+from training.options import fit_options
 from training.presets import preset_names, resolve_argv
+from training.processes import rank, trainer_settings
 
 SMALL = [
     "--data.planted=circle",
@@ -220,3 +223,22 @@ def test_verbs_that_read_runs_take_one_thread():
     with threadpool_limits(2):
         analyzer_of(run, reader("analyze", "", [run]))
         assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+
+
+def test_several_processes_are_counted_once_and_refuse_several_runs(monkeypatch, tmp_path):
+    for name in ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert rank(4) == 0
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setenv("NODE_RANK", "2")
+    assert rank(4) == 11
+    monkeypatch.setenv("SLURM_PROCID", "5")
+    assert rank(4) == 5
+    assert trainer_settings("cpu", 1, 1)["strategy"] == "auto"
+    assert fit_options(["--devices=2", "--num_nodes=3"]).num_nodes == 3
+    with pytest.raises(ValueError, match="at least 1, and 1 with several seeds, got 0 and 1"):
+        fit_options(["--devices=0"])
+    with pytest.raises(ValueError, match="one seed at a time"):
+        fit_options(["--devices=2", "--seeds=3"])
+    with pytest.raises(ValueError, match="leave out --devices"):
+        next(each_run(tmp_path, ["--devices=2"], {"a": []}))

@@ -1,6 +1,8 @@
 """Runs killed, and runs of several processes: minutes long, so slow."""
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -64,3 +66,68 @@ def test_two_processes_are_one_with_the_joint_batch(tmp_path):
     assert first["steps"] == one["steps"] and torch.equal(first["k"], one["k"])
     assert torch.allclose(first["prices"], one["prices"], atol=1e-3, equal_nan=True)
     assert first["J"] == pytest.approx(one["J"], abs=1e-3)
+
+
+SHORT = [
+    "--data.planted",
+    "circle",
+    "--data.rows",
+    "800",
+    "--data.noise_dims",
+    "1",
+    "--null_worth",
+    ".03",
+    "--threads",
+    "1",
+    "--model.hidden",
+    "8",
+    "--model.components",
+    "4",
+    "--path.settle",
+    "20",
+    "--path.screen",
+    "20",
+    "--path.steps_per_point",
+    "2",
+    "--path.points_per_decade",
+    "4",
+    "--path.debias",
+    "10",
+    "--path.debias_rounds",
+    "1",
+    "--path.most_supports",
+    "3",
+    "--path.narrow",
+    "4",
+    "--path.rounds",
+    "1",
+    "--path.batch",
+    "64",
+]
+
+
+@pytest.mark.slow
+def test_devices_2_stopped_and_resumed_ends_as_undisturbed_and_as_one_process(tmp_path):
+    def fit(*flags):
+        command = [sys.executable, "-m", "training.cli", "fit", *flags]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def finished(process, status=0):
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == status, said
+        return said
+
+    runs = {name: tmp_path / name for name in ("alone", "pair", "stopped")}
+    finished(fit(*SHORT, f"--out={runs['alone']}"))
+    said = finished(fit(*SHORT, "--devices=2", f"--out={runs['pair']}"))
+    assert said.count("structure: ") == 1  # the other process keeps quiet
+    stopped = fit(*SHORT, "--devices=2", f"--out={runs['stopped']}")
+    while "settle" not in stopped.stdout.readline():
+        assert stopped.poll() is None
+    stopped.send_signal(signal.SIGINT)
+    assert finished(stopped, 130).count("unknot fit: ") == 1
+    finished(fit("--resume", str(runs["stopped"])))
+    for name in ("flow.safetensors", "path.csv"):
+        assert (runs["pair"] / name).read_bytes() == (runs["stopped"] / name).read_bytes(), name
+    one, two = (json.loads((runs[name] / "result.json").read_text(encoding="utf8")) for name in ("alone", "pair"))
+    assert two["J"] == pytest.approx(one["J"], abs=2e-3)

@@ -10,14 +10,14 @@ import yaml
 from training.options import fit_options
 from training.presets import preset_folder, preset_names, resolve_argv
 
-DATA = [name for name in preset_names() if name != "fast"]
+DATA = [name for name in preset_names() if name not in ("fast", "cluster")]
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_parses_and_opens_with_its_command(name):
     text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf8")
     assert text.startswith(f"# unknot fit -c {name}") or name == "fast"
-    assert "minute" in text and "Expect" in text
+    assert "minute" in text.lower() and "Expect" in text
     fit_options(resolve_argv(["-c", name, "-c", "fast"]))
 
 

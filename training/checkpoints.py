@@ -34,15 +34,16 @@ class Checkpoint(Callback):
             self._previous = {}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if not self.file.exists():
+        if not trainer.strategy.broadcast(self.file.exists()):  # all save or none: saving waits for the others
             self.save(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._signal is not None:
+        if trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
             self.save(trainer)
-            raise StoppedError(f"{signal.Signals(self._signal).name} at step {trainer.global_step}", self._signal)
+            number = self._signal or signal.SIGTERM  # another process was asked
+            raise StoppedError(f"{signal.Signals(number).name} at step {trainer.global_step}", number)
         if trainer.global_step % self.every == 0:
             self.save(trainer)
 

@@ -274,8 +274,8 @@ def run(
 
 def quiet_trainer(callbacks: Sequence[Callback] = (), **settings: Any) -> Trainer:
     """A Trainer that runs until the course is done and says nothing of its own."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("pytorch.utilities.rank_zero", "pytorch.accelerators.cuda", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.ERROR)
     defaults: dict[str, Any] = {
         "accelerator": "cpu",
         "devices": 1,

@@ -52,6 +52,8 @@ class FitOptions:
     null_worth: float | str
     threads: int
     accelerator: str
+    devices: int
+    num_nodes: int
     data: DataSettings
     model: ModelSettings
     path: PathSettings
@@ -87,6 +89,10 @@ def fit_options(argv: list[str]) -> FitOptions:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
     accelerators = Literal["cpu", "cuda", "mps", "auto"]
     parser.add_argument("--accelerator", type=accelerators, default="cpu", help="cpu, cuda, mps or auto")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="processes on each machine, one a device; they share a batch"
+    )
+    parser.add_argument("--num_nodes", type=int, default=1, help="machines, started by Slurm, torchrun or by hand")
     parser.add_argument("--data", type=DataSettings, default=DataSettings(), help="where activations come from")
     parser.add_argument("--model", type=ModelSettings, default=ModelSettings(), help="the flow and its loss")
     parser.add_argument("--path", type=PathSettings, default=PathSettings(), help="the staged run")
@@ -105,6 +111,11 @@ def fit_options(argv: list[str]) -> FitOptions:
             raise ValueError(
                 f"seeds must be at least 1, and 1 with --resume, got {parsed.seeds}; the command that began several seeds, "
                 "with its --out, goes on where it stopped"
+            )
+        if min(parsed.devices, parsed.num_nodes) < 1 or (parsed.devices * parsed.num_nodes > 1 and parsed.seeds > 1):
+            raise ValueError(
+                f"devices and num_nodes must be at least 1, and 1 with several seeds, got {parsed.devices} and "
+                f"{parsed.num_nodes}; run one seed at a time on several processes"
             )
         for place in ("config", "out", "resume"):  # where a run lies is no part of what it is
             parsed[place] = None
@@ -127,6 +138,8 @@ def fit_options(argv: list[str]) -> FitOptions:
                 "null_worth",
                 "threads",
                 "accelerator",
+                "devices",
+                "num_nodes",
                 "data",
                 "model",
                 "path",

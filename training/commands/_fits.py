@@ -1,11 +1,14 @@
 """What the verbs that train share: one run into its folder, and several that differ in a few flags."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from training.processes import rank, trainer_settings
 
 if TYPE_CHECKING:
     from training.options import FitOptions
@@ -15,6 +18,10 @@ _MOST_ROWS = 20_000
 
 def set_up(options: "FitOptions") -> None:
     """Logging, memory and threads as the options say, and a null that can be found out about."""
+    if (
+        options.devices * options.num_nodes > 1
+    ):  # DDP warns where every parameter has a gradient, as now and then it must
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
 
     from training.memory import keep_freed_memory
@@ -42,6 +49,8 @@ def each_run(out: Path, argv: list[str], varied: Mapping[str, list[str]]) -> Ite
         run, begun = out / name, time.monotonic()
         own = [*argv, "--seeds=1", *flags]
         options = fit_options([*own, f"--out={run}"])
+        if options.devices * options.num_nodes > 1:
+            raise ValueError("several runs go one after another on one process; leave out --devices and --num_nodes")
         if (run / "result.json").is_file():
             if (run / "config.yaml").read_text(encoding="utf8") != options.text:
                 raise ValueError(f"{run} is finished, with other settings (see its config.yaml); name another --out")
@@ -54,7 +63,9 @@ def each_run(out: Path, argv: list[str], varied: Mapping[str, list[str]]) -> Ite
 
 
 def one_run(options: "FitOptions") -> None:
-    """Fit once, write the run folder and say what was found."""
+    """Fit once, write the run folder and say what was found; of several processes the first alone does the latter two."""
+    if rank(options.devices) > 0:
+        return _help_the_first(options)
     from flows.writing import write_whole
     from training.checkpoints import Checkpoint
     from training.console import Console
@@ -80,11 +91,34 @@ def one_run(options: "FitOptions") -> None:
             options.null_worth,
             callbacks=[console, Checkpoint(folder.checkpoint)],
             resume=folder.checkpoint if options.resume else None,
-            accelerator=options.accelerator,
+            **trainer_settings(options.accelerator, options.devices, options.num_nodes),
         )
         lines = [result.verdict(), *(f"note: {note}" for note in result.notes), *_classes(result, activations)]
         folder.write(result, activations, console.history, options.seed, lines)
     print("\n".join([f"run: {folder.path}", *lines]), flush=True)
+
+
+def _help_the_first(options: "FitOptions") -> None:
+    """Train as the first process does, so that what they agree on is the same; write and say nothing."""
+    from training.checkpoints import Checkpoint
+    from training.data import read_data
+    from training.fitting import prepare, run
+    from training.run_folder import RunFolder
+    from training.stopping import StoppedError
+
+    try:
+        run(
+            prepare(read_data(options.data, options.seed), options.model, options.path, options.seed),
+            options.model,
+            options.path,
+            options.seed,
+            options.null_worth,
+            callbacks=[Checkpoint(Path(os.devnull))],
+            resume=RunFolder.open(options.resume).checkpoint if options.resume else None,
+            **trainer_settings(options.accelerator, options.devices, options.num_nodes),
+        )
+    except StoppedError as error:
+        raise SystemExit(error.exit_status) from None
 
 
 def _classes(result, activations) -> list[str]:  # type: ignore[no-untyped-def]
