@@ -43,6 +43,7 @@ def result(request: pytest.FixtureRequest) -> SimpleNamespace:
         hull=choice.hull,
         J={j: float(v.mean()) for j, v in J.items()},
         null_worth=0.03,
+        kl=None,
         structure_dim=k,
         confidence=0.5,
         stability=0.9,
@@ -111,7 +112,9 @@ def test_hull_bars_are_the_error_of_the_whole_drop() -> None:
     hull = choose({0: rows[0] + 3, 2: rows[1]}, 0.03).hull
     J = {v.k: v.J for v in hull}
     flow = SimpleNamespace(seed=0)
-    result = SimpleNamespace(hull=hull, J=J, structure_dim=2, null_worth=0.03, train=[], held_out=[], flow=flow)
+    result = SimpleNamespace(
+        hull=hull, J=J, structure_dim=2, null_worth=0.03, train=[], held_out=[], flow=flow, kl=None
+    )
     (_, _, (bars,)) = figures.plot_hull(result).containers[0]
     (_, low), (_, high) = bars.get_segments()[1]
     assert (high - low) / 2 == pytest.approx(np.std(rows[0] - rows[1], ddof=1) / 20)

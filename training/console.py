@@ -58,5 +58,7 @@ class Console(Callback):
             f"mean width {row['width']:6.2f}  nll {row['nll']:9.3f} nats  kinetic {row['kinetic']:6.3f}  "
             f"field evaluations {row['evaluations']:,}"
         )
+        if "kl" in row:
+            line += f"  KL {row['kl']:6.3f}"
         self.stream.write(f"\r{line}{end}" if self.live else f"{line}{end}")
         self.stream.flush()

@@ -15,6 +15,8 @@ from torch import Tensor
 from flows.augment import log_normal, row_noise
 from flows.flow import FunnelFlow
 from flows.rows import Rows
+from training.adversarial import OTHERS, adversarial, fit_density
+from training.critic import Critic
 from training.objective import Terms, objective
 from training.progress import Progress
 from training.schedule import Schedule
@@ -37,6 +39,7 @@ class Course(Schedule):
         flow: trained in place.
         white, held_out: whitened training rows (N, M) and held-out rows (n, M).
         null_worth: lambda below which a worth is noise, in nats (training.nulls).
+        critic: of the adversarial objective, trained in place too; J is then the bound that it gives + kappa * kinetic energy.
     """
 
     def __init__(
@@ -48,9 +51,11 @@ class Course(Schedule):
         path: PathSettings,
         null_worth: float,
         seed: int,
+        critic: Critic | None = None,
     ):
         super().__init__(model, path, null_worth)
         self.flow, self.white, self.held_out, self.seed = flow, white, held_out, seed
+        self.critic = critic
 
     def start(self) -> None:
         """FastICA's rotation, then the axes are opened that are not Gaussian, by themselves or given the others opened so far.
@@ -89,19 +94,15 @@ class Course(Schedule):
             rank, world: of the process, see :func:`~training.objective.objective`.
         """
         generator = torch.Generator().manual_seed((self.seed << 32) + step)
+        gate_lam = self.lam(step) if self.moves_gates else None
+        depth_lam = self.lam(step) if self.moves_exits(step) else 0.0
+        shared = (self.model.kappa, self.model.rho, gate_lam, depth_lam, generator, self.steps)
         try:
-            return objective(
-                self.flow,
-                batch,
-                self.model.kappa,
-                self.model.rho,
-                self.lam(step) if self.moves_gates else None,
-                self.lam(step) if self.moves_exits(step) else 0.0,
-                generator,
-                self.steps,
-                rank,
-                world,
-            )
+            if self.critic is None:
+                return objective(self.flow, batch, *shared, rank, world)
+            others = self.white[torch.randint(len(self.white), (OTHERS * len(batch),), generator=generator)].to(batch)
+            proposes = self.progress.stage not in ("debias", "narrow")
+            return adversarial(self.flow, self.critic, batch, others, *shared, proposes)
         except torch.linalg.LinAlgError as error:
             raise DivergedError("parameters so large that the rotation cannot be formed") from error
 
@@ -153,6 +154,8 @@ class Course(Schedule):
                 f"size; lower path.lr (now {path.lr}) or raise model.early_steps (now {self.model.early_steps})"
             )
         self.flow.load_state_dict(self.progress.good["flow"])
+        if self.critic is not None:
+            self.critic.load_state_dict(self.progress.good["critic"])
         self.progress = Progress(**self.progress.good["progress"], retries=tries, began=step)
         self._note(
             f"loss not finite at step {step} ({stage}): back to where it began, at 1/{2**tries} of the step size"
@@ -163,6 +166,8 @@ class Course(Schedule):
         """Remember where a stage begins, for :meth:`go_back`."""
         kept = {name: copy.copy(value) for name, value in vars(self.progress).items() if name not in _OF_THE_TRY}
         self.progress.good = {"flow": copy.deepcopy(self.flow.state_dict()), "progress": kept}
+        if self.critic is not None:
+            self.progress.good["critic"] = copy.deepcopy(self.critic.state_dict())
 
     def _after_settle(self) -> None:
         self._record(self.progress.began + self.path.settle)
@@ -283,7 +288,7 @@ class Course(Schedule):
     def _after_narrow(self) -> None:
         """Keep the narrowed flow unless it lost more than two standard errors over the debiased one."""
         progress = self.progress
-        progress.final = self.evaluate()
+        progress.final = self._judged()
         lost = progress.final[:, 0] - progress.debiased[progress.chosen]["rows"][:, 0]
         error = float(lost.std() / math.sqrt(len(lost)))
         if float(lost.mean()) > 2 * error:
@@ -349,7 +354,7 @@ class Course(Schedule):
             self.progress.snapshots[k] = self._state()
 
     def _measured(self) -> dict:
-        return {"rows": self.evaluate(), **self._state()}
+        return {"rows": self._judged(), **self._state()}
 
     def _state(self) -> dict:
         return {"is_open": self._open_now(), "flow": copy.deepcopy(self.flow.state_dict())}
@@ -365,6 +370,20 @@ class Course(Schedule):
             nll = -(self.flow.base.log_prob(solution.z, self.flow.gates) + solution.ladj - log_normal(noise))
             chunks.append(torch.stack([nll + self.model.kappa * solution.kinetic, nll], dim=1))
         return _finite(torch.cat(chunks).cpu())
+
+    def _judged(self) -> Tensor:
+        """What J is read from: :meth:`evaluate`'s rows; with a critic KL + kappa * kinetic energy, NLL and KL (n, 3)."""
+        if self.critic is None:
+            return self.evaluate()
+        is_open = self._open_now()
+        z = _finite(latent_sample(self.flow, self.white, self.seed, self.steps))
+        fit_density(self.flow.base, z, is_open, self.seed)
+        rows = self.evaluate()
+        with torch.no_grad():
+            entered = [self.flow.front.enter(rows.to(z)) for rows in self.held_out.split(512)]
+            held_out = torch.cat([self.flow.solve(rows, steps=self.steps).z for rows in entered])
+        kl = _finite(self.critic.bounds(z, held_out, is_open, self.seed).cpu())
+        return torch.stack([rows[:, 0] - rows[:, 1] + kl, rows[:, 1], kl], dim=1)
 
     def _record(self, step: int) -> None:
         nll = float(self.evaluate(most_rows=1024)[:, 1].mean())

@@ -46,6 +46,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         random_state: int | np.random.RandomState | None = 0,
         null_worth: float | str = "auto",
         fewest_rows: int = FEWEST_ROWS,
+        objective: str = "likelihood",
         kappa: float = 1.0,
         rho: float = 0.02,
         augment: int = 0,
@@ -80,6 +81,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.random_state = random_state
         self.null_worth = null_worth
         self.fewest_rows = fewest_rows
+        self.objective = objective
         self.kappa = kappa
         self.rho = rho
         self.augment = augment

@@ -95,7 +95,8 @@ def plot_hull(result: FitResult, ax: Axes | None = None) -> Axes:
     span = (high - low) or 1.0
     last = max(result.J)
     ax.set(ylim=(low - 0.12 * span, high + (0.5 if steep else 0.25) * span), xlim=(-0.5, last + 0.5 + 0.1 * last))
-    ax.set(xlabel="k, structure dimensions", ylabel="J = held-out NLL + kappa KE (nats per row)")
+    first = "NLL" if result.kl is None else "bound of the KL"
+    ax.set(xlabel="k, structure dimensions", ylabel=f"J = held-out {first} + kappa KE (nats per row)")
     ax.set_title(f"Hull: nats per dimension on each segment; null {result.null_worth:.3f}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend(fontsize=8, loc="upper right")

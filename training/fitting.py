@@ -48,6 +48,8 @@ class FitResult:
         confidence: in [0, 1]; see training.selection.choose.
         resampled: for every k that resamples of the held-out rows choose, their share; see training.selection.resampled.
         nll: held-out nats per row of the final flow, in original units.
+        kl: of the adversarial objective, held-out lower bound in nats of the final flow's KL divergence from a product, as its
+            critic saw it; None of the likelihood's.
         kinetic: held-out kinetic energy per row of the final flow.
         held_out, train: row indices; of more than 100 000 held-out rows those that were measured.
         steps: optimiser steps taken.
@@ -69,6 +71,7 @@ class FitResult:
     confidence: float
     resampled: dict[int, float]
     nll: float
+    kl: float | None
     kinetic: float
     held_out: np.ndarray
     train: np.ndarray
@@ -101,6 +104,7 @@ class FitResult:
             "J": {str(k): v for k, v in self.J.items()},
             "null": asdict(self.null),
             "nll": self.nll,
+            "kl": self.kl,
             "kinetic": self.kinetic,
             "steps": self.steps,
             "discretisation_error": self.discretisation_error,
@@ -322,7 +326,14 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
     dims = flow.front.dims
     kinds = [("step", "i8"), ("stage", "U8"), ("lam", "f8"), ("k", "i8"), ("nll", "f8"), ("gates", "f8", (dims,))]
     rows = [(r["step"], r["stage"], r["lam"], r["k"], r["nll"] + prepared.offset, r["gates"]) for r in progress.path]
+    kl = float(progress.final[:, 2].mean()) if course.critic is not None else None
     error, note = _settle_steps(course)
+    if course.critic is not None:
+        note = [
+            "adversarial: J and worth are read from a critic's lower bound of the KL divergence from structure x noise; "
+            "log_prob is that of a mixture fitted to the structure afterwards",
+            *note,
+        ]
     final = progress.final.mean(0)
     return FitResult(
         flow=flow.eval(),
@@ -337,7 +348,8 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         confidence=choice.confidence,
         resampled=resampled(course.held_out_J(), course.null_worth, seed=course.seed),
         nll=float(final[1]) + prepared.offset,
-        kinetic=float(final[0] - final[1]) / course.model.kappa if course.model.kappa else float("nan"),
+        kl=kl,
+        kinetic=float(final[0] - final[-1]) / course.model.kappa if course.model.kappa else float("nan"),
         held_out=prepared.held_out.numpy(),
         train=prepared.train.numpy(),
         steps=steps,

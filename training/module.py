@@ -9,9 +9,11 @@ from lightning import LightningModule
 from torch import Tensor
 
 from flows.flow import FunnelFlow
+from training.adversarial import FLOW_BETAS
 from training.batches import WhiteRows
 from training.checkpoint_file import CheckpointError, check_keys
 from training.course import Course, DivergedError
+from training.critic import Critic
 from training.objective import Terms
 from training.progress import Progress
 from training.settings import ModelSettings, PathSettings
@@ -34,7 +36,9 @@ class FunnelModule(LightningModule):
             {"flow": flow.config, "model": asdict(model), "path": asdict(path), "null_worth": null_worth, "seed": seed}
         )
         self.flow = flow
-        self.course = Course(flow, data.white, data.held_out, model, path, null_worth, seed)
+        adversarial = model.objective == "adversarial"
+        self.critic = Critic(flow.front.dims, seed=seed) if adversarial else None
+        self.course = Course(flow, data.white, data.held_out, model, path, null_worth, seed, self.critic)
         self.latest: dict[str, Any] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -42,7 +46,13 @@ class FunnelModule(LightningModule):
         exits = [self.flow.exits.tau]
         others = [p for name, p in self.flow.named_parameters() if name != "exits.tau"]
         groups = [{"params": others, "lr": path.lr}, {"params": exits, "lr": path.exit_lr}]
-        return torch.optim.Adam(groups, fused=True)
+        return torch.optim.Adam(groups, betas=FLOW_BETAS if self.critic else (0.9, 0.999), fused=True)
+
+    def on_fit_start(self) -> None:
+        if self.critic and self.trainer.world_size > 1:
+            raise ValueError(
+                f"the adversarial objective trains in one process, got {self.trainer.world_size}; use one device"
+            )
 
     def on_train_start(self) -> None:  # not on_fit_start: there a resumed run does not know its step yet
         if self.global_step == 0:
@@ -88,6 +98,7 @@ class FunnelModule(LightningModule):
 
     def _said(self, terms: Terms, step: int) -> dict[str, Any]:
         course = self.course
+        kl = {} if terms.kl is None else {"kl": float(terms.kl)}
         return {
             "stage": course.progress.stage,
             "queue": len(course.progress.queue),
@@ -97,6 +108,7 @@ class FunnelModule(LightningModule):
             "kinetic": float(terms.kinetic),
             "k": self.flow.structure_dim,
             "width": float(self.flow.exits.masks(torch.linspace(0, 1, 5).to(self.flow.exits.tau)).detach().sum()) / 5,
+            **kl,
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from flows.augment import log_normal
 from flows.flow import FunnelFlow
+from flows.solver import Solution
 
 
 @dataclass
@@ -18,12 +19,41 @@ class Terms:
         nll: negative log-likelihood under the drawn gates.
         kinetic: kinetic energy per row.
         gains: D (M,), nats by which each dimension's structure explains the batch; None where exits are at rest.
+        kl: of the adversarial objective, the critic's KL divergence from a product; else None.
     """
 
     loss: Tensor
     nll: Tensor
     kinetic: Tensor
     gains: Tensor | None
+    kl: Tensor | None = None
+
+
+@dataclass
+class Pass:
+    """One batch through the flow: its solution, the log-density (B,) of the augmented draws, gates drawn open (B, M)."""
+
+    solution: Solution
+    log_noise: Tensor
+    is_open: Tensor
+
+
+def passed(
+    flow: FunnelFlow,
+    white: Tensor,
+    generator: torch.Generator,
+    steps: int,
+    rank: int = 0,
+    world: int = 1,
+    spared: float = 0.0,
+) -> Pass:
+    """Take rows through the flow and draw each one's gates; an open gate is drawn shut with chance ``spared`` all the same."""
+    rows, mine = len(white) * world, slice(rank, None, world)
+    noise = torch.randn(rows, flow.front.augment, generator=generator)[mine].to(white)
+    solution = flow.solve(flow.front.enter(white, noise), steps=steps)
+    chances = flow.gates.detach() * (1 - spared)
+    draw = torch.rand(rows, flow.front.dims, generator=generator)[mine].to(white) < chances
+    return Pass(solution, log_normal(noise), draw.to(white))
 
 
 def objective(
@@ -53,17 +83,13 @@ def objective(
         rank, world: which of how many processes this is: ``white`` are rows rank, rank + world, ... of the joint batch, and
             have the draws that they would have there.
     """
-    rows, mine = len(white) * world, slice(rank, None, world)
-    noise = torch.randn(rows, flow.front.augment, generator=generator)[mine].to(white)
-    solution = flow.solve(flow.front.enter(white, noise), steps=steps)
-    gates = flow.gates
-    draw = torch.rand(rows, flow.front.dims, generator=generator)[mine].to(white) < gates.detach()
-    is_open = draw.to(white)
+    pass_ = passed(flow, white, generator, steps, rank, world)
+    solution, is_open, gates = pass_.solution, pass_.is_open, flow.gates
     if flow.base.law == "bernoulli":
         log_base = flow.base.component_log_probs(solution.z, is_open).logsumexp(1)
     else:
         log_base = flow.base.log_prob(solution.z, gates)
-    nll = -(log_base + solution.ladj - log_normal(noise)).mean()
+    nll = -(log_base + solution.ladj - pass_.log_noise).mean()
     kinetic = solution.kinetic.mean()
     loss, gains = nll + kappa * kinetic, None
     if gate_lam is not None:

@@ -2,6 +2,7 @@
 
 import math
 
+from training.adversarial import SLOWER
 from training.progress import Progress
 from training.settings import ModelSettings, PathSettings
 
@@ -53,7 +54,8 @@ class Schedule:
             return path.lr * warm, path.exit_lr * warm
         cosine = 0.5 * (1 + math.cos(math.pi * taken / self.length()))
         if stage == "debias":
-            return path.debias_lr * warm * cosine, 0.0
+            slower = SLOWER if self.model.objective == "adversarial" else 1.0
+            return path.debias_lr * slower * warm * cosine, 0.0
         return path.lr * warm * cosine, 3 / path.narrow  # an exit can cross the whole depth while it may move
 
     def length(self) -> int:

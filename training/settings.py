@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, fields, replace
 
+OBJECTIVES = ("likelihood", "adversarial")
+
 
 @dataclass(frozen=True)
 class ModelSettings:
     """The flow and its loss.
 
     Attributes:
+        objective: "likelihood", or "adversarial": a critic tells (s, n) from (s, n') and no density of s is in the loss.
         kappa: weight of the kinetic energy, in nats per squared whitened unit: the regularity every claim is made at.
         rho: weight of the L1 activation penalty over depth, beside the one at depth 1.
         augment: Gaussian dimensions appended to the data: room to untangle in.
@@ -21,6 +24,7 @@ class ModelSettings:
         columns: what to do with constant and duplicate columns, "set-aside" or "error".
     """
 
+    objective: str = "likelihood"
     kappa: float = 1.0
     rho: float = 0.02
     augment: int = 0
@@ -37,6 +41,10 @@ class ModelSettings:
         _typed(self)
         _positive(self, "hidden", "components", "steps", "early_steps")
         _not_negative(self, "kappa", "rho", "augment")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
+        if self.objective == "adversarial" and self.law != "bernoulli":
+            raise ValueError(f"the adversarial objective draws its gates, got law {self.law!r}; use 'bernoulli'")
         if not 0 < self.noise_floor < 1:
             raise ValueError(f"noise_floor must lie in (0, 1), got {self.noise_floor}; 0.001 is the default")
         if not 0.1 <= self.exit_width <= 1:
