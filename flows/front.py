@@ -10,6 +10,8 @@ from flows.augment import row_noise
 from flows.moments import Moments
 from flows.rows import CHUNK, Rows
 
+_WIDE = 128  # from here on forming R costs more than turning a batch; below, rounding is the same with gradients and without
+
 
 class ColumnWarning(UserWarning):
     """Columns were set aside; the message names them."""
@@ -112,17 +114,21 @@ class Front(nn.Module):
         Where nobody asks for gradients it is kept until the turn or the start have other values: at M = 512 forming it
         costs as much as a log-density of 1000 rows.
         """
-        if torch.is_grad_enabled() and self.turn.requires_grad:
-            return self._turned()
+        if self._learns():
+            return self._turned(self.start)
         if not (self._kept_rotation and all(map(_same, self._kept_rotation, (self.turn, self.start)))):
             with torch.no_grad():
-                self._kept_rotation = self.turn.detach().clone(), self.start.clone(), self._turned()
+                self._kept_rotation = self.turn.detach().clone(), self.start.clone(), self._turned(self.start)
         return self._kept_rotation[2]
 
-    def _turned(self) -> Tensor:
+    def _learns(self) -> bool:
+        return torch.is_grad_enabled() and self.turn.requires_grad
+
+    def _turned(self, columns: Tensor) -> Tensor:
+        """The Cayley transform (I + A)^-1 (I - A) of A = (turn - turn^T) / 2, times ``columns`` (M, n)."""
         skew = 0.5 * (self.turn - self.turn.T)
         eye = torch.eye(self.dims, dtype=skew.dtype, device=skew.device)
-        return torch.linalg.solve(eye + skew, eye - skew) @ self.start
+        return torch.linalg.solve(eye + skew, columns - skew @ columns)
 
     @property
     def ladj(self) -> Tensor:
@@ -138,6 +144,8 @@ class Front(nn.Module):
         if self.augment:
             noise = row_noise(white, self.augment) if noise is None else noise
             white = torch.cat([white, noise.to(white)], dim=1)
+        if self._learns() and self.dims >= _WIDE and len(white) < 4 * self.dims:
+            return self._turned(self.start @ white.T).T
         return white @ self.rotation.T
 
     def floor_log_prob(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from flows import FunnelFlow
-from flows.front import ColumnWarning, Front
+from flows.front import _WIDE, ColumnWarning, Front
 
 
 def rows(count=500, dims=4, dtype=torch.float64):
@@ -173,3 +173,18 @@ def test_repr_and_floor_constant():
     front = Front(5, 4, 3)
     assert repr(front) == "Front(features=5, used=4, dims=3, floor=0)"
     assert front.floor_log_prob(torch.zeros(1, 5)).item() == pytest.approx(-0.5 * math.log(2 * math.pi))
+
+
+def test_few_rows_are_turned_without_forming_the_rotation():
+    front = Front(_WIDE).double()
+    front.set_rotation(torch.linalg.qr(torch.randn(_WIDE, _WIDE).double())[0])
+    with torch.no_grad():
+        front.turn.copy_(torch.randn(_WIDE, _WIDE) / _WIDE)
+    white, wanted = torch.randn(5, _WIDE).double().requires_grad_(), torch.randn(5, _WIDE).double()
+    ways = (front.enter(white), white @ front.rotation.T)
+    assert not torch.equal(*ways)  # they are two ways
+    gradients = [torch.autograd.grad((way * wanted).sum(), [front.turn, white]) for way in ways]
+    torch.testing.assert_close(*ways)
+    for got, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, expected)
+    assert gradients[0][0].abs().max() > 0

@@ -1,10 +1,10 @@
 """Where the time of a training step goes, and what each lever gives.
 
-    python tests/benchmarks/levers.py          # two minutes on one core
+    python tests/benchmarks/levers.py          # a minute on one core
 
 First the cost of the exact divergence beside the velocity alone (forward pass, batch 256, H = 64); then one likelihood
-step (forward, backward) of a 13-dimensional flow, lever by lever; then the funnel: time against dimensions left.
-Every ratio is of medians, interleaved in one process.
+step (forward, backward) of a 13-dimensional flow, lever by lever. What the funnel saves: speed.py width. Every ratio is of
+medians, interleaved in one process.
 """
 
 import argparse
@@ -99,23 +99,6 @@ def step_cost(rounds: int) -> None:
         print(f"  {name:32} {before[name]:7.2f} ms {after[name]:9.2f} ms ({base / after[name]:.1f} x the first)")
 
 
-def funnel_pays(rounds: int) -> None:
-    print(
-        "\nlog-density pass (no gradients), 4096 rows x 64 dimensions, 4 RK4 steps, by dimensions that enter the flow"
-    )
-    field = Field(64, generator=torch.Generator().manual_seed(0))
-    torch.nn.init.normal_(field.W3, 0, 0.1)
-    z = torch.randn(4096, 64)
-    functions = {}
-    for left in (64, 32, 16, 8, 4):
-        exits = Exits(64).requires_grad_(False)
-        exits.tau[left:] = -exits.width / 2
-        functions[str(left)] = lambda exits=exits: rk4(field, exits, z, 4)
-    with torch.no_grad():
-        for left, ms in medians(functions, max(rounds // 4, 3), 1).items():
-            print(f"  {left:>3} dimensions: {ms:6.1f} ms, {ms / 4.096:.2f} us a row")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
@@ -124,7 +107,6 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     divergence_cost(given.rounds)
     step_cost(given.rounds)
-    funnel_pays(given.rounds)
 
 
 if __name__ == "__main__":

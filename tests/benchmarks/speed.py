@@ -195,10 +195,10 @@ def funnel(rounds: int) -> None:
 
 
 def profile(rounds: int) -> None:
-    """Where a step's time goes: by part, in the step itself, and what the same products take alone."""
-    for dims, moving, steps in ((13, True, 2), (13, False, 4), (64, True, 2), (256, True, 2)):
+    """Where a step's time goes: by part, in the step itself, and what its matrix products take alone."""
+    for dims, left, moving, steps in ((13, 13, True, 2), (13, 3, False, 4), (256, 256, True, 2), (256, 3, True, 2)):
         rows = rings(4000, dims)
-        step, parts = our_step(dims, steps, moving, rows), Counter[str]()
+        step, parts = our_step(dims, steps, moving, rows, left), Counter[str]()
         for _ in range(3):
             step()
         started = time.perf_counter()
@@ -211,7 +211,9 @@ def profile(rounds: int) -> None:
         stage = forward_and_backward(dims, 64, 256)
         alone = medians({"products": stage}, rounds, 1)["products"] * 4 * steps
         kind = "exits move" if moving else "exits at rest"
-        say(f"a training step, {dims} dimensions, batch 256, {steps} RK4 steps, {kind}: {1e3 * whole:.2f} ms")
+        say(
+            f"a training step, {dims} dimensions, {left} of them open, batch 256, {steps} RK4 steps, {kind}: {1e3 * whole:.2f} ms"
+        )
         for name, seconds in parts.most_common():
             say(f"  {name:45} {1e3 * seconds / rounds:7.2f} ms  {seconds / rounds / whole:4.0%}")
         say(f"  {'(the solve’s products alone, both ways)':45} {alone:7.2f} ms  {alone / 1e3 / whole:4.0%}")
@@ -223,7 +225,7 @@ def clocked(parts: Counter[str]) -> Iterator[None]:
     places = {
         "rotation and folding of the weights": [(Front, "enter"), (Field, "folded")],
         "solve, forward": [(solver, "fused_rk4")],
-        "solve, backward": [(_FusedRK4, "backward")],
+        "of which the solve, backward": [(_FusedRK4, "backward")],
         "base mixture, forward": [(GatedMixture, "component_log_probs")],
         "gates' gains": [(GatedMixture, "gains")],
         "all of backward": [(Tensor, "backward")],

@@ -96,17 +96,22 @@ def matching_step(velocity: nn.Module) -> Callable[[], None]:
     return step
 
 
-def our_step(dims: int, steps: int, moving: bool, rows: Tensor | None = None) -> Callable[[], None]:
+def our_step(
+    dims: int, steps: int, moving: bool, rows: Tensor | None = None, left: int | None = None
+) -> Callable[[], None]:
     """A step of the staged course without Lightning around it: objective, backward, clipping, Adam.
 
     Args:
         steps: RK4 steps, 2 until debiasing and 4 after.
         moving: whether exits move and gates are drawn, as in screen and ramp.
+        left: dimensions still open, the others shut; by default all are.
     """
     x = moons(4000) if rows is None else rows
     flow = flows.FunnelFlow.from_rows(x)
     model, path, white = ModelSettings(), PathSettings(), flow.front.whiten(x)
-    refit_mixture(flow, white, torch.ones(dims, dtype=torch.bool), 0)
+    is_open = torch.arange(dims) < (dims if left is None else left)
+    flow.exits.set_open(is_open)
+    refit_mixture(flow, white, is_open, 0)
     tau = flow.exits.tau.requires_grad_(moving)
     others = [p for p in flow.parameters() if p is not tau]
     groups = [{"params": others, "lr": path.lr}, {"params": [tau], "lr": path.exit_lr}]
@@ -120,7 +125,7 @@ def our_step(dims: int, steps: int, moving: bool, rows: Tensor | None = None) ->
         terms.loss.backward()
         torch.nn.utils.clip_grad_norm_(flow.parameters(), path.clip)
         optimizer.step()
-        flow.exits.clamp_(torch.ones(dims, dtype=torch.bool))
+        flow.exits.clamp_(is_open)
 
     return step
 
