@@ -89,6 +89,7 @@ def test_pairs_break_it():
     b[:2] = a[rows]
     found = Aligner().fit(a, b @ TURN, pairs=[[rows[0], 0], [rows[1], 1]])
     assert found.is_unique_ and angle(found.map_.matrix, TURN) < 6 and found.evidence_ == ("2 pairs",)
+    assert found.pairs_apart_ < 0.1 and "leaves the known pairs" in found.verdict()
     one = Aligner().fit(a, b @ TURN, pairs=[[rows[0], 0]])
     assert one.symmetry_.name == "Z2"  # the mirror through that corner is left
 

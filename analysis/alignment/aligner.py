@@ -65,6 +65,7 @@ class Aligner:
         score_: quality in [0, 1] without pairs; see :func:`~analysis.alignment.scores.quality`.
         p_value_: share of mismatched structures that fit as well; computed when it is first asked for.
         differs_: whether the models differ: even the best map costs more than chance, or pieces had to be left out.
+        pairs_apart_: how far the best map leaves the known pairs apart, 1 as far as rows drawn at random; None without pairs.
         correction_: what the non-rigid steps did, or None.
 
     Example:
@@ -135,7 +136,7 @@ class Aligner:
                     f"{side.name} has {len(side.rows)} rows, alignment needs at least {FEWEST}; pass more rows"
                 )
         known = evidence(self.a_.s, self.b_.s, *self._within(pairs, labels, values))
-        self.evidence_ = known.kinds
+        self.evidence_, self._pairs = known.kinds, pairs
         self._clouds = Cloud(self.a_.s, known.a), Cloud(self.b_.s, known.b)
         for name in ("p_value_", "_loops"):
             self.__dict__.pop(name, None)
@@ -223,6 +224,17 @@ class Aligner:
         return p_value(self._clouds, pieces, self.null_draws, self.tolerance, self.seed, left)
 
     @property
+    def pairs_apart_(self) -> float | None:
+        """Root mean square distance that the best map leaves between known pairs, 1 for rows at random; None without pairs."""
+        rows = np.zeros((0, 2), dtype=int) if self._pairs is None else np.asarray(self._pairs)
+        if not rows.size:
+            return None
+        mapped = self.map_(self.a_.s)
+        gaps = ((mapped[rows[:, 0]] - self.b_.s[rows[:, 1]]) ** 2).sum(1).mean()
+        anyhow = mapped.var(0).sum() + self.b_.s.var(0).sum() + ((mapped.mean(0) - self.b_.s.mean(0)) ** 2).sum()
+        return float(np.sqrt(gaps / anyhow))
+
+    @property
     def is_aligned_(self) -> bool:
         """Whether the structures fit better than mismatched ones at the 5 % level."""
         return self.p_value_ <= SIGNIFICANT
@@ -303,6 +315,7 @@ class Aligner:
             "p_value": self.p_value_,
             "differs": self.differs_,
             "evidence": list(self.evidence_),
+            "pairs_apart": self.pairs_apart_,
             "correction": None if self.correction_ is None else self.correction_.to_dict(),
             "rows": self.rows,
             "tolerance_degrees": self.tolerance,

@@ -85,6 +85,11 @@ def doubts(aligner: Aligner) -> list[str]:
         lines.insert(0, f"{what} alone: nothing is said of the rest")
     if aligner.evidence_:
         lines.append(f"evidence used: {', '.join(aligner.evidence_)}")
+    if aligner.pairs_apart_ is not None:
+        lines.append(
+            f"the best map leaves the known pairs {aligner.pairs_apart_:.0%} as far apart as rows drawn at random"
+            + (": they do not fit the structures, so look at them" if aligner.differs_ else "")
+        )
     left = [f"{side}'s piece {', '.join(map(str, pieces))}" for side, pieces in aligner.left_out_.items() if pieces]
     if left:
         lines.append(
