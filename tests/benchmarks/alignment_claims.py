@@ -3,12 +3,16 @@
     python tests/benchmarks/alignment_claims.py partial --seeds 0 1 2 3 4 5 6 7 8 9
     python tests/benchmarks/alignment_claims.py alarms --runs 50
     python tests/benchmarks/alignment_claims.py score --seeds 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19
+    python tests/benchmarks/alignment_claims.py correction --seeds 0 1 2 3 4 5 6 7 8 9
     python tests/benchmarks/alignment_claims.py time --rows 2000
 
 *partial*: three pieces on either side, two of them shared; precision and recall of `matches_`.
 *alarms*: unrelated random structures; how often `p_value_` <= .05. Beside it, how often on related ones.
 *score*: b is a's structure, bent by a random smooth map of random strength (0 to 2); rank correlation of `score_` with the true
 FOSCTTM (least over the shape's group), beside that of Gromov-Wasserstein's cost with its own FOSCTTM.
+*correction*: b is a's structure as it is, stretched (1.3 along one axis), or bent (parabola of height .5); the true rigid part is
+given, and the steps after it are tried ("flow": affine, then a small flow). How often each is kept, and the root mean square
+distance of a's rows to where they should go, in block spreads: rigid map, corrected.
 *time*: seconds and MiB of one fit of ROWS rows a side.
 """
 
@@ -30,8 +34,9 @@ from scipy.stats import spearmanr
 
 from analysis import Aligner
 from analysis.alignment.clouds import Cloud
+from analysis.alignment.correction import correct
 from analysis.alignment.nulls import bent, p_value
-from analysis.alignment.rigid import random_map
+from analysis.alignment.rigid import Rigid, random_map
 
 ALL = {
     "circle": (o2, planar(5)),
@@ -171,6 +176,50 @@ def score(given):
         )
 
 
+TRUTHS = {
+    "rigid": lambda s: s,
+    "stretched": lambda s: s * np.r_[1.3, np.ones(s.shape[1] - 1)],
+    "bent": lambda s: (
+        s + 0.5 * np.c_[np.zeros(len(s)), s[:, 0] ** 2 - (s[:, 0] ** 2).mean(), np.zeros((len(s), s.shape[1] - 2))]
+    ),
+}
+
+
+def corrected(given):
+    for truth, moved in TRUTHS.items():
+        for name in given.names:
+            kept, errors = [], []
+            for seed in given.seeds:
+                rng = np.random.default_rng([seed, 15])
+                a, b = (white(ALL[name][0](rng, given.rows)) for _ in range(2))
+                a, b = (s + THICK * rng.standard_normal(s.shape) for s in (a, b))
+                clouds = [Cloud(s, np.zeros((len(s), 0))) for s in (a, moved(b))]
+                shift = clouds[1].s.mean(0) - a.mean(0)
+                found = correct(clouds, Rigid(np.eye(a.shape[1]), shift), "flow", seed)
+                ends = [
+                    np.sqrt(((x - moved(a)) ** 2).sum(1).mean() / a.var(0).sum()) for x in (a + shift, found(a + shift))
+                ]
+                kept.append(found.kept)
+                errors.append(ends)
+                print(
+                    json.dumps(
+                        {
+                            "truth": truth,
+                            "name": name,
+                            "seed": seed,
+                            "kept": kept[-1],
+                            "error": np.round(ends, 3).tolist(),
+                        }
+                    )
+                )
+            counts = [sum(step in k for k in kept) for step in ("affine", "small flow")]
+            means = " -> ".join(f"{m:.3f}" for m in np.mean(errors, axis=0))
+            print(
+                f"{truth:9} {name:8} affine kept {counts[0]} of {len(kept)}, small flow {counts[1]}; error {means}",
+                flush=True,
+            )
+
+
 def timed(given):
     for name, (shape, _) in ((name, ALL[name]) for name in given.names):
         rng = np.random.default_rng(14)
@@ -190,13 +239,13 @@ def timed(given):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    calls = {"partial": partial, "alarms": alarms, "score": score, "time": timed}
-    for name, rows in (("partial", 400), ("alarms", 300), ("score", 300), ("time", 2000)):
+    calls = {"partial": partial, "alarms": alarms, "score": score, "correction": corrected, "time": timed}
+    for name, rows in (("partial", 400), ("alarms", 300), ("score", 300), ("correction", 800), ("time", 2000)):
         verb = verbs.add_parser(name)
         verb.add_argument("--rows", type=int, default=rows)
         verb.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
         verb.add_argument("--runs", type=int, default=50)
-        verb.add_argument("--names", nargs="+", default=list(ALL), help="time: some of the shapes")
+        verb.add_argument("--names", nargs="+", default=list(ALL), help="correction, time: some of the shapes")
         verb.add_argument("--out", help="score: keep the runs there, and count all that are there")
     given = parser.parse_args()
     calls[given.verb](given)
