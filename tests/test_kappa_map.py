@@ -58,6 +58,9 @@ def test_the_file_holds_it_all_and_comes_from_a_run(ring, tmp_path):
     result = {"structure_dim": 2, "confidence": 0.8, "stability": 0.9, "null": {"threshold": 0.01}, "worth": [0.1, 0.1]}
     (tmp_path / "result.json").write_text(json.dumps({**result, "hull": hull, "nll": 5.0, "kinetic": 1.0}))
     assert KappaRow.read(tmp_path, 2.0) == ring.rows[1]
+    assert KappaMap.load(tmp_path).rows == ring.rows
+    with pytest.raises(FileNotFoundError, match="unknot path writes it"):
+        KappaMap.load(tmp_path / "nowhere")
 
 
 def test_the_figure_has_a_bar_for_every_interval_above_the_null(ring):

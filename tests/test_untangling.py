@@ -145,6 +145,12 @@ def test_a_cloud_has_as_many_spectral_coordinates_as_directions(points, pieces, 
     assert (found.pieces, found.dims) == (pieces, dims)
 
 
+def test_draws_are_as_fine_as_a_curve_is_thin():
+    x = torch.from_numpy(segment(2000))
+    thin, thick = (spectrum(x * torch.tensor([1.0, wide, wide])).spread for wide in (0.2, 3.0))
+    assert thin == 0.05 and 0.05 < thick <= 0.1
+
+
 def test_pieces_lie_side_by_side():
     points = np.concatenate([ring(3000), ring(3000, 4.0, 1)])
     found = spectrum(torch.from_numpy(points))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KAPPAS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_FILE = "kappas.json"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,20 @@ class KappaMap:
 
     def write(self, folder: Path) -> None:
         """``kappas.json``, whole or not at all."""
-        write_whole({folder / "kappas.json": json.dumps(self.to_dict(), indent=1).encode()})
+        write_whole({folder / _FILE: json.dumps(self.to_dict(), indent=1).encode()})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> KappaMap:
+        """The map of a folder that ``unknot path`` wrote.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        file = Path(folder) / _FILE
+        if not file.is_file():
+            raise FileNotFoundError(f"no {file}; unknot path writes it")
+        rows = json.loads(file.read_text(encoding="utf8"))["rows"]
+        return cls([KappaRow(**{**row, "intervals": [Interval(**i) for i in row["intervals"]]}) for row in rows])
 
     def __repr__(self) -> str:
         head = (
@@ -117,7 +131,7 @@ class KappaMap:
         ends = [e for row, i in rows for e in (i.low, i.high) if e] + [row.null_worth for row in self.rows]
         left, right = min(ends) / 2, max(ends) * 3
         ks = sorted({i.k for row, i in rows if i.high is None or i.high > row.null_worth})
-        colours = {k: "#FFFFFF" if k == 0 else COLOURS[(ks.index(k) - (0 in ks)) % len(COLOURS)] for k in ks}
+        colours = {k: "#FFFFFF" if k == 0 else COLOURS[(k - 1) % len(COLOURS)] for k in ks}  # the same in every map
         for height, row in enumerate(self.rows):
             ax.barh(height, row.null_worth - left, left=left, height=0.8, color=GREY)
             for i in row.intervals:

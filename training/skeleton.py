@@ -38,6 +38,12 @@ class Skeleton:
     landmarks: Floats
     dimension: int
 
+    @property
+    def thickness(self) -> float:
+        """Median distance of rows from the ridge, a direction; 0 where nothing was moved."""
+        normals = max(1, self.points.shape[1] - self.dimension)
+        return float(np.sqrt(np.median(((self.points - self.on_ridge) ** 2).sum(1)) / normals))
+
 
 def skeleton(cloud: Floats, rng: np.random.Generator) -> Skeleton:
     """Skeleton of rows (N, k), of which at most 4000 are drawn.

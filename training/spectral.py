@@ -24,6 +24,7 @@ SMALLEST_PIECE = 0.02
 VECTORS = 6
 NEW = 0.5  # an eigenvector that the chosen ones explain to less than this residual is a direction of its own
 APART = 4.0  # between pieces, in standard deviations of one
+FINEST = 0.05  # draws of a lift: what a mixture's components can resolve
 FEWEST_ROWS = 2000
 
 
@@ -34,6 +35,8 @@ class Spectrum:
     Attributes:
         cloud: rows (N, k) looked at.
         points, coordinates: rows (n, k) near the skeleton and their coordinates (n, r), pieces side by side along the first.
+        spread: of a lift's draws: twice what the cloud is thick, in these coordinates, within .05 to .1. Wider, and what the
+            coordinates do not explain is bent where a long curve turns; finer, and the ring is thinner than a flow can fit.
         pieces: number of pieces of the graph.
         eigenvalues, residuals: of each piece its graph's eigenvalues and how new each eigenvector is, heaviest piece first.
         seed: what drew them.
@@ -42,6 +45,7 @@ class Spectrum:
     cloud: Floats
     points: Floats
     coordinates: Floats
+    spread: float
     pieces: int
     eigenvalues: tuple[tuple[float, ...], ...]
     residuals: tuple[tuple[float, ...], ...]
@@ -52,13 +56,13 @@ class Spectrum:
         """r, coordinates."""
         return self.coordinates.shape[1]
 
-    def lift(self, spread: float = SPREAD) -> Lift:
+    def lift(self) -> Lift:
         """The lift by these coordinates, on at most 1500 landmarks; its kernel is as wide as their sixth neighbours are far."""
         rng = np.random.default_rng([self.seed, 1])
         chosen, rows = (rng.permutation(count)[:LIFT_LANDMARKS] for count in (len(self.points), len(self.cloud)))
         points, coordinates = self.points[chosen], self.coordinates[chosen]
         width = float(np.median(cKDTree(points).query(points, 7)[0][:, -1]))
-        return Lift(_float(points), _float(coordinates), width, spread, _float(self.cloud[rows]))
+        return Lift(_float(points), _float(coordinates), width, self.spread, _float(self.cloud[rows]))
 
 
 def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
@@ -95,6 +99,9 @@ def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
         cloud=cloud,
         points=bones.points[in_piece],
         coordinates=of_rows[in_piece],
+        spread=float(
+            np.clip(2 * bones.thickness * _stretch(bones.on_ridge[in_piece], of_rows[in_piece]), FINEST, SPREAD)
+        ),
         pieces=len(pieces),
         eigenvalues=tuple(tuple(values.tolist()) for _, values, _ in found),
         residuals=tuple(tuple(residuals) for _, _, residuals in found),
@@ -170,6 +177,13 @@ def _between(points: Floats, landmarks: Floats, coordinates: Floats) -> Floats:
     distances, index = cKDTree(landmarks).query(points, 3)
     weights = 1 / np.maximum(distances, 1e-9)
     return np.einsum("nm,nma->na", weights / weights.sum(1, keepdims=True), coordinates[index])
+
+
+def _stretch(ridge: Floats, coordinates: Floats) -> float:
+    """How far apart neighbours on the ridge are in the coordinates, against on the ridge."""
+    distances, index = cKDTree(ridge).query(ridge, NEIGHBOURS + 1)
+    far = np.linalg.norm(coordinates[index[:, -1]] - coordinates, axis=1)
+    return float(np.median(far) / max(np.median(distances[:, -1]), 1e-12))
 
 
 def _unexplained(values: Floats, others: Floats) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flows.augment import row_noise
 from flows.flow import FunnelFlow
-from flows.lift import SPREAD, Lift
+from flows.lift import Lift
 from flows.untangled import Untangled
 from training.activations import Activations
 from training.fitting import FitResult, fit
@@ -134,6 +134,6 @@ def words(found: Spectrum, before: int, after: int | None, share: float) -> str:
     if not after:
         return f"{outcome}: k = {before} -> 0, nothing but noise at this regularity; {own}"
     return (
-        f"{outcome}: k = {before} -> {after}; {own}, lifted by them with draws of sd {SPREAD:g}; "
+        f"{outcome}: k = {before} -> {after}; {own}, lifted by them with draws of sd {found.spread:.2g}; "
         f"{share:.1%} of nearest rows are far apart along that graph (at most {MOST_STRANGERS:.0%} is called untangled)"
     )
