@@ -49,7 +49,7 @@ def start(names: list[str], dims: list[int], per_dim: list[int], seed: int, slow
                 x, truth, k = wide(name, width, each * width, seed)
                 front = Front.from_rows(x)
                 white = front.whiten(x)
-                seen = torch.linalg.qr((front.basis / front.scales).T @ truth)[0]
+                seen = torch.linalg.qr((front.basis * front.scales).T @ truth)[0]
                 ways = {"ours": lambda white=white: ica_rotation(white, seed)}
                 if slow:
                     ways["FastICA"] = lambda white=white: fast_ica(white[:: max(1, len(white) // 20_000)], seed)
