@@ -15,7 +15,8 @@ from flows.lift import Lift
 from flows.untangled import Untangled
 from training.cli import main
 from training.spectral import spectrum
-from training.untangling import strangers, words
+from training.strangers import strangers
+from training.untangling import torn, words
 
 FAST = {"settle": 60, "screen": 40, "steps_per_point": 3, "points_per_decade": 12, "debias": 40, "debias_rounds": 1}
 FAST |= {"narrow": 20, "warm_up": 5, "rounds": 1, "null_worth": 0.03}
@@ -39,7 +40,7 @@ def whole_block(x):
 
 @pytest.fixture(scope="module")
 def trefoil():
-    return training.planted("trefoil", 2500, 0, 0, diffeo=False)
+    return training.planted("trefoil", 4000, 0, 0, diffeo=False)
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +169,8 @@ def test_a_trefoil_has_two_coordinates_and_they_follow_its_angle(trefoil):
     assert max(abs((turn * planted).mean()), abs((turn * planted.conj()).mean())) > 0.9
 
 
-def test_a_trefoil_comes_out_evenly_along_itself():
-    found = spectrum(training.planted("trefoil", 4000, 0, 0, diffeo=False).x)
+def test_a_trefoil_comes_out_evenly_along_itself(trefoil):
+    found = spectrum(trefoil.x)
     evenly = found.coordinates[maxmin(found.points, 400, np.random.default_rng(0))[0]]
     turns, _ = np.histogram(np.arctan2(evenly[:, 1], evenly[:, 0]), 12)
     assert turns.min() > 0.75 * turns.mean()  # .69 where the graph is taken as it is
@@ -203,6 +204,7 @@ def test_strangers_are_counted_and_a_tear_is_called_one(trefoil, untangled):
     along = untangled.flow.lift.above(trefoil.x)
     flat = trefoil.x[:, :2]  # its shadow: strands that cross are put side by side
     assert strangers(along, flat) > 5 * untangled.strangers
+    assert torn(untangled.flow.lift, trefoil.x, flat) >= strangers(along, flat)
     mixed = trefoil.x[torch.randperm(len(trefoil.x), generator=torch.Generator().manual_seed(0))]
     assert strangers(along, mixed) > 0.5
     assert "-> 0, nothing but noise" in words(untangled.spectrum, 3, 0, math.nan)

@@ -4,9 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from flows.augment import row_noise
@@ -16,9 +14,9 @@ from flows.untangled import Untangled
 from training.activations import Activations
 from training.fitting import FitResult, fit
 from training.spectral import Spectrum, spectrum
+from training.strangers import strangers
 
-MOST_STRANGERS = 0.05
-_MOST_ROWS = 4000
+MOST_STRANGERS = 0.02
 
 
 @dataclass
@@ -30,8 +28,8 @@ class Untangling:
         spectrum: spectral coordinates of the structure block.
         result: of the fit of what was lifted; None where there is nothing to untangle.
         before: k of the structure block.
-        strangers: share of neighbours in s' that are far apart along the graph (:func:`strangers`); nan where there is nothing to
-            untangle, or nothing left.
+        strangers: share of neighbours in s' that are far apart in s or along the graph (:func:`torn`); nan where there is nothing
+            to untangle, or nothing left.
     """
 
     flow: Untangled | None
@@ -108,18 +106,13 @@ def is_tangled(found: Spectrum, s: Tensor) -> bool:
 
 
 @torch.no_grad()
-def strangers(along: Tensor, after: Tensor) -> float:
-    """Share of the ten nearest rows in ``after`` (N, k') that are strangers: far apart in the spectral coordinates (N, A).
+def torn(lift: Lift, s: Tensor, after: Tensor) -> float:
+    """Share of nearest rows in ``after`` (N, k') that are strangers in s (N, k) or along the graph, whichever is more.
 
-    Far is farther than half the median distance of two rows there. (Distances in s itself do not tell: strands of a knot that lie
-    close to one another in space may end up side by side unseen.) Of more than 4000 rows that many, evenly spread.
+    Either is blind to something: strands of a knot that lie close to one another in space may end up side by side unseen by s,
+    and a graph that joins them itself sees nothing wrong with it.
     """
-    rows = slice(None, None, -(-len(along) // _MOST_ROWS))
-    p, q = along[rows].double().numpy(), after[rows].double().numpy()
-    near = cKDTree(q).query(q, 11)[1][:, 1:]
-    left, right = np.random.default_rng(0).integers(len(p), size=(2, 20_000))
-    half = 0.5 * np.median(np.linalg.norm(p[left] - p[right], axis=1))
-    return float((np.linalg.norm(p[:, None] - p[near], axis=2) > half).mean())
+    return max(strangers(s, after), strangers(lift.above(s), after))
 
 
 def words(found: Spectrum, before: int, after: int | None, share: float) -> str:
@@ -135,5 +128,5 @@ def words(found: Spectrum, before: int, after: int | None, share: float) -> str:
         return f"{outcome}: k = {before} -> 0, nothing but noise at this regularity; {own}"
     return (
         f"{outcome}: k = {before} -> {after}; {own}, lifted by them with draws of sd {found.spread:.2g}; "
-        f"{share:.1%} of nearest rows are far apart along that graph (at most {MOST_STRANGERS:.0%} is called untangled)"
+        f"{share:.1%} of nearest rows are far apart in s or along that graph (at most {MOST_STRANGERS:.0%} is called untangled)"
     )

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     from training.options import fit_options
     from training.panels import save_panel
     from training.spectral import spectrum
-    from training.untangling import is_tangled, strangers, structure, words
+    from training.untangling import is_tangled, structure, torn, words
     from training.untangling_figure import plot_untangled
 
     rest = resolve_argv(rest)
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
         print(f"\n{words(found, s.shape[1], 0, math.nan)}")
         return 0
     after = flow.encode(saved.x)
-    share = strangers(lift.above(s), after)
+    share = torn(lift, s, after)
     save_panel(plot_untangled(s.numpy(), after.numpy(), found), out / "untangled.png")
     print(f"\n{words(found, s.shape[1], flow.structure_dim, share)}\n{_faithful(flow, after)}")
     print(f"wrote {out}; look further with: unknot report {out / SECOND}")
