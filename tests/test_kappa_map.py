@@ -79,7 +79,7 @@ def test_the_command_fits_at_every_kappa_and_goes_on_where_it_stopped(tmp_path, 
     found = json.loads((tmp_path / "map" / "kappas.json").read_text())
     assert [r["kappa"] for r in found["rows"]] == [1.0, 4.0]
     assert (tmp_path / "map" / "kappa-4" / "result.json").stat().st_mtime_ns == first
-    assert "model:\n  kappa: 4.0" in (tmp_path / "map" / "kappa-4" / "config.yaml").read_text()
+    assert "\n  kappa: 4.0\n" in (tmp_path / "map" / "kappa-4" / "config.yaml").read_text()
     assert (tmp_path / "map" / "kappas.png").stat().st_size > 5000
     assert "decades of lambda x octaves of kappa above the null" in capsys.readouterr().out
 

@@ -131,7 +131,10 @@ class KappaMap:
         ends = [e for row, i in rows for e in (i.low, i.high) if e] + [row.null_worth for row in self.rows]
         left, right = min(ends) / 2, max(ends) * 3
         ks = sorted({i.k for row, i in rows if i.high is None or i.high > row.null_worth})
-        colours = {k: "#FFFFFF" if k == 0 else COLOURS[(k - 1) % len(COLOURS)] for k in ks}  # the same in every map
+        places = (
+            range(len(ks)) if max(ks) > len(COLOURS) else [k - 1 for k in ks]
+        )  # where it can be the same in every map
+        colours = {k: COLOURS[place % len(COLOURS)] if k else "#FFFFFF" for k, place in zip(ks, places, strict=True)}
         for height, row in enumerate(self.rows):
             ax.barh(height, row.null_worth - left, left=left, height=0.8, color=GREY)
             for i in row.intervals:
