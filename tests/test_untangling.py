@@ -200,7 +200,8 @@ def test_a_trefoil_comes_down_into_the_plane(trefoil, untangled):
 
 
 def test_strangers_are_counted_and_a_tear_is_called_one(trefoil, untangled):
-    assert untangled.strangers < 0.02
+    s, after = untangled.flow.first.encode(trefoil.x), untangled.flow.encode(trefoil.x)
+    assert 0 < untangled.strangers == torn(untangled.flow.lift, s, after) < 0.02
     along = untangled.flow.lift.above(trefoil.x)
     flat = trefoil.x[:, :2]  # its shadow: strands that cross are put side by side
     assert strangers(along, flat) > 5 * untangled.strangers

@@ -77,9 +77,8 @@ def untangle(flow: FunnelFlow, x: object, seed: int = 0, *, groups: object = Non
     lift = found.lift()
     result = fit(Activations(lifted(lift, s), sources=groups), seed=seed, **settings)  # type: ignore[arg-type]
     both = Untangled(flow, lift, result.flow)
-    return Untangling(
-        both, found, result, s.shape[1], strangers(lift.above(s), both.encode(x)) if both.structure_dim else math.nan
-    )
+    share = torn(lift, s, both.encode(x)) if both.structure_dim else math.nan
+    return Untangling(both, found, result, s.shape[1], share)
 
 
 def structure(flow: FunnelFlow, x: object) -> Tensor:
