@@ -16,7 +16,7 @@ from training.course import Course
 from training.critic import Critic
 from training.fitting import prepare, run
 from training.module import FunnelModule
-from training.objective import passed
+from training.objective import Charges, passed
 from training.settings import ModelSettings, PathSettings
 from training.stopping import StoppedError
 
@@ -84,7 +84,7 @@ def parts(make_flow):
 
 
 def loss(flow, critic, white, gate_lam=None, proposes=False):
-    return adversarial(flow, critic, white, white[:32], 1.0, 0.02, gate_lam, 0.0, generator(4), 2, proposes)
+    return adversarial(flow, critic, white, white[:32], Charges(1.0, 0.02, gate_lam), generator(4), 2, proposes)
 
 
 def test_no_density_is_in_what_the_flow_feels(make_flow):

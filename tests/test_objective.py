@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flows import FunnelFlow
-from training.objective import objective
+from training.objective import Charges, objective
 
 
 @pytest.fixture
@@ -20,7 +20,8 @@ def flow():
 
 
 def loss(flow, white, gate_lam, depth_lam=0.0, kappa=1.0, seed=1):
-    return objective(flow, white, kappa, 0.02, gate_lam, depth_lam, torch.Generator().manual_seed(seed), steps=2)
+    charges = Charges(kappa, 0.02, gate_lam, depth_lam)
+    return objective(flow, white, charges, torch.Generator().manual_seed(seed), steps=2)
 
 
 def white_rows(count=64):

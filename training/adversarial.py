@@ -8,7 +8,7 @@ from torch import Tensor
 from flows.base import GatedMixture
 from flows.flow import FunnelFlow
 from training.critic import Critic
-from training.objective import Terms, passed
+from training.objective import Charges, Terms, passed
 
 OTHERS = 3  # times the batch: rows that only the critic sees
 SLOWER = 0.3  # step size of debiasing, against the likelihood's: the critic must keep up
@@ -24,10 +24,7 @@ def adversarial(
     critic: Critic,
     white: Tensor,
     others: Tensor,
-    kappa: float,
-    rho: float,
-    gate_lam: float | None,
-    depth_lam: float,
+    charges: Charges,
     generator: torch.Generator,
     steps: int,
     proposes: bool,
@@ -45,7 +42,7 @@ def adversarial(
         proposes: before the debiasing: every tenth draw of an open gate is shut all the same. At gates of 1 nothing
             tells the flow which dimensions it could spare, and the rotation, which costs no energy, never turns into
             the structure.
-        flow, white, kappa, rho, gate_lam, depth_lam, generator, steps: as in :func:`~training.objective.objective`.
+        flow, white, charges, generator, steps: as in :func:`~training.objective.objective`.
     """
     spared = _SPARED if proposes else 0.0
     pass_ = passed(flow, white, generator, steps, spared=spared)
@@ -57,16 +54,11 @@ def adversarial(
         critic.learn(seen, supports, generator)
     product = torch.where(b > 0, z, torch.randn(z.shape, generator=generator).to(z))
     kl = critic(z, b).mean() - critic(product, b).clamp(max=_LARGEST_LOGIT).exp().mean() + 1
-    kinetic = pass_.solution.kinetic.mean()
     log_base = flow.base.component_log_probs(z.detach(), b).logsumexp(1)
     nll = -(log_base + (pass_.solution.ladj - pass_.log_noise).detach()).mean()
-    loss, gains = kl + kappa * kinetic + nll, None
-    if gate_lam is not None:
-        gains = critic.gains(z.detach(), b, (flow.gates.detach() > 0).nonzero().squeeze(1))
-        loss = loss + (flow.gates * (gate_lam - gains)).sum()
-    if depth_lam:
-        loss = loss + depth_lam * rho * pass_.solution.activation.sum()
-    return Terms(loss, nll.detach(), kinetic.detach(), gains, kl.detach())
+    gains = None if charges.gate_lam is None else critic.gains(z.detach(), b, pass_.left_in)
+    loss = charges.added(kl + nll, pass_, 0.0 if gains is None else gains)
+    return Terms(loss, nll.detach(), pass_.solution.kinetic.mean().detach(), gains, kl.detach())
 
 
 def fit_density(base: GatedMixture, z: Tensor, is_open: Tensor, seed: int, batch: int = 512) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.augment import log_normal, row_noise
 from flows.flow import FunnelFlow
 from flows.rows import Rows
 from training.adversarial import OTHERS, adversarial, fit_density
 from training.critic import Critic
-from training.objective import Terms, objective
+from training.measuring import evaluated, latent
+from training.objective import Charges, Terms, objective
 from training.progress import Progress
 from training.schedule import Schedule
 from training.selection import Choice, choose
@@ -94,15 +94,18 @@ class Course(Schedule):
             rank, world: of the process, see :func:`~training.objective.objective`.
         """
         generator = torch.Generator().manual_seed((self.seed << 32) + step)
-        gate_lam = self.lam(step) if self.moves_gates else None
-        depth_lam = self.lam(step) if self.moves_exits(step) else 0.0
-        shared = (self.model.kappa, self.model.rho, gate_lam, depth_lam, generator, self.steps)
+        charges = Charges(
+            self.model.kappa,
+            self.model.rho,
+            self.lam(step) if self.moves_gates else None,
+            self.lam(step) if self.moves_exits(step) else 0.0,
+        )
         try:
             if self.critic is None:
-                return objective(self.flow, batch, *shared, rank, world)
+                return objective(self.flow, batch, charges, generator, self.steps, rank, world)
             others = self.white[torch.randint(len(self.white), (OTHERS * len(batch),), generator=generator)].to(batch)
             proposes = self.progress.stage not in ("debias", "narrow")
-            return adversarial(self.flow, self.critic, batch, others, *shared, proposes)
+            return adversarial(self.flow, self.critic, batch, others, charges, generator, self.steps, proposes)
         except torch.linalg.LinAlgError as error:
             raise DivergedError("parameters so large that the rotation cannot be formed") from error
 
@@ -359,17 +362,9 @@ class Course(Schedule):
     def _state(self) -> dict:
         return {"is_open": self._open_now(), "flow": copy.deepcopy(self.flow.state_dict())}
 
-    @torch.no_grad()
     def evaluate(self, steps: int | None = None, most_rows: int | None = None) -> Tensor:
         """Held-out rows' NLL + kappa * kinetic energy and NLL (n, 2), in nats, whitened units."""
-        chunks = []
-        device = self.flow.exits.tau
-        for rows in self.held_out[:most_rows].split(512):
-            noise = row_noise(rows, self.flow.front.augment).to(device)
-            solution = self.flow.solve(self.flow.front.enter(rows.to(device), noise), steps=steps or self.steps)
-            nll = -(self.flow.base.log_prob(solution.z, self.flow.gates) + solution.ladj - log_normal(noise))
-            chunks.append(torch.stack([nll + self.model.kappa * solution.kinetic, nll], dim=1))
-        return _finite(torch.cat(chunks).cpu())
+        return _finite(evaluated(self.flow, self.held_out[:most_rows], self.model.kappa, steps or self.steps))
 
     def _judged(self) -> Tensor:
         """What J is read from: :meth:`evaluate`'s rows; with a critic KL + kappa * kinetic energy, NLL and KL (n, 3)."""
@@ -378,10 +373,7 @@ class Course(Schedule):
         is_open = self._open_now()
         z = _finite(latent_sample(self.flow, self.white, self.seed, self.steps))
         fit_density(self.flow.base, z, is_open, self.seed)
-        rows = self.evaluate()
-        with torch.no_grad():
-            entered = [self.flow.front.enter(rows.to(z)) for rows in self.held_out.split(512)]
-            held_out = torch.cat([self.flow.solve(rows, steps=self.steps).z for rows in entered])
+        rows, held_out = self.evaluate(), latent(self.flow, self.held_out, self.steps)
         kl = _finite(self.critic.bounds(z, held_out, is_open, self.seed).cpu())
         return torch.stack([rows[:, 0] - rows[:, 1] + kl, rows[:, 1], kl], dim=1)
 

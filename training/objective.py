@@ -31,11 +31,24 @@ class Terms:
 
 @dataclass
 class Pass:
-    """One batch through the flow: its solution, the log-density (B,) of the augmented draws, gates drawn open (B, M)."""
+    """One batch through the flow.
+
+    Attributes:
+        solution: of the flow.
+        log_noise: log-density (B,) of the augmented draws.
+        gates: (M,).
+        is_open: draws of the gates (B, M), zeros and ones.
+    """
 
     solution: Solution
     log_noise: Tensor
+    gates: Tensor
     is_open: Tensor
+
+    @property
+    def left_in(self) -> Tensor:
+        """Indices (j,) of the dimensions whose gain is asked for: what is shut stays shut, whatever it would gain."""
+        return (self.gates.detach() > 0).nonzero().squeeze(1)
 
 
 def passed(
@@ -51,18 +64,42 @@ def passed(
     rows, mine = len(white) * world, slice(rank, None, world)
     noise = torch.randn(rows, flow.front.augment, generator=generator)[mine].to(white)
     solution = flow.solve(flow.front.enter(white, noise), steps=steps)
-    chances = flow.gates.detach() * (1 - spared)
+    gates = flow.gates
+    chances = gates.detach() * (1 - spared)
     draw = torch.rand(rows, flow.front.dims, generator=generator)[mine].to(white) < chances
-    return Pass(solution, log_normal(noise), draw.to(white))
+    return Pass(solution, log_normal(noise), gates, draw.to(white))
+
+
+@dataclass(frozen=True)
+class Charges:
+    """What a loss charges beside the fit.
+
+    Attributes:
+        kappa: of the kinetic energy.
+        rho: of the penalty over depth, beside the one at depth 1.
+        gate_lam: lambda of the penalty at depth 1; None where gates are at rest.
+        depth_lam: lambda of the penalty over depth; 0 where exits are at rest.
+    """
+
+    kappa: float
+    rho: float = 0.0
+    gate_lam: float | None = None
+    depth_lam: float = 0.0
+
+    def added(self, fit: Tensor, pass_: Pass, gains: Tensor | float) -> Tensor:
+        r"""fit + kappa \int E|v|^2 dt + sum_i g_i (lambda - D_i) + the penalty over depth, D = ``gains``."""
+        loss = fit + self.kappa * pass_.solution.kinetic.mean()
+        if self.gate_lam is not None:
+            loss = loss + (pass_.gates * (self.gate_lam - gains)).sum()
+        if self.depth_lam:
+            loss = loss + self.depth_lam * self.rho * pass_.solution.activation.sum()
+        return loss
 
 
 def objective(
     flow: FunnelFlow,
     white: Tensor,
-    kappa: float,
-    rho: float,
-    gate_lam: float | None,
-    depth_lam: float,
+    charges: Charges,
     generator: torch.Generator,
     steps: int,
     rank: int = 0,
@@ -76,27 +113,21 @@ def objective(
 
     Args:
         white: whitened rows (B, M - A), not yet rotated.
-        gate_lam: lambda of the penalty at depth 1; None where gates are at rest.
-        depth_lam: lambda of the penalty over depth; 0 where exits are at rest.
+        charges: kappa, rho and lambda.
         generator: draws augmented dimensions and gates.
         steps: RK4 steps.
         rank, world: which of how many processes this is: ``white`` are rows rank, rank + world, ... of the joint batch, and
             have the draws that they would have there.
     """
     pass_ = passed(flow, white, generator, steps, rank, world)
-    solution, is_open, gates = pass_.solution, pass_.is_open, flow.gates
+    solution, is_open = pass_.solution, pass_.is_open
     if flow.base.law == "bernoulli":
         log_base = flow.base.component_log_probs(solution.z, is_open).logsumexp(1)
     else:
-        log_base = flow.base.log_prob(solution.z, gates)
+        log_base = flow.base.log_prob(solution.z, pass_.gates)
     nll = -(log_base + solution.ladj - pass_.log_noise).mean()
-    kinetic = solution.kinetic.mean()
-    loss, gains = nll + kappa * kinetic, None
-    if gate_lam is not None:
-        left_in = (gates.detach() > 0).nonzero().squeeze(1)  # what is shut stays shut, whatever it would gain
-        gains = flow.base.gains(solution.z.detach(), is_open, left_in)
-        cost = gate_lam - gains if flow.base.law == "bernoulli" else gate_lam
-        loss = loss + (gates * cost).sum()
-    if depth_lam:
-        loss = loss + depth_lam * rho * solution.activation.sum()
-    return Terms(loss, nll.detach(), kinetic.detach(), gains)
+    gains = None
+    if charges.gate_lam is not None:
+        gains = flow.base.gains(solution.z.detach(), is_open, pass_.left_in)
+    felt = 0.0 if gains is None or flow.base.law == "channel" else gains  # the channel's gates are in its density
+    return Terms(charges.added(nll, pass_, felt), nll.detach(), solution.kinetic.mean().detach(), gains)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import flows
 from flows.augment import log_normal
-from training.objective import objective
+from training.objective import Charges, objective
 from training.settings import ModelSettings, PathSettings
 from training.starting import refit_mixture
 
@@ -120,7 +120,8 @@ def our_step(
 
     def step() -> None:
         draws = torch.Generator().manual_seed(0)
-        terms = objective(flow, batch, model.kappa, model.rho, lam if moving else None, lam * moving, draws, steps)
+        charges = Charges(model.kappa, model.rho, lam if moving else None, lam * moving)
+        terms = objective(flow, batch, charges, draws, steps)
         optimizer.zero_grad()
         terms.loss.backward()
         torch.nn.utils.clip_grad_norm_(flow.parameters(), path.clip)

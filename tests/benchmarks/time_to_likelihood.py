@@ -25,7 +25,7 @@ import flows
 import training
 from flows.augment import log_normal
 from training.activations import Activations
-from training.objective import objective
+from training.objective import Charges, objective
 from training.starting import ica_rotation, refit_mixture
 
 RATES, HELD_OUT, GAPS = (1e-3, 5e-3), 1500, (1.0, 0.3, 0.1, 0.03)
@@ -84,7 +84,7 @@ def ours(
     def loss(rows: Tensor, share: float) -> Tensor:
         white = flow.front.whiten(rows)
         if share >= matching:
-            return objective(flow, white, 0.0, 0.0, None, 0.0, draws, early if share < 0.5 else 4).loss
+            return objective(flow, white, Charges(0.0), draws, early if share < 0.5 else 4).loss
         z0 = flow.front.enter(white)
         z1, t = torch.randn(z0.shape, generator=draws), torch.rand(len(z0), 1, generator=draws)
         own = flow.field
