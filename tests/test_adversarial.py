@@ -15,6 +15,7 @@ from training.checkpoints import Checkpoint
 from training.course import Course
 from training.critic import Critic
 from training.fitting import prepare, run
+from training.measuring import latent
 from training.module import FunnelModule
 from training.objective import Charges, passed
 from training.settings import ModelSettings, PathSettings
@@ -165,6 +166,11 @@ def test_its_numbers_are_those_of_its_flow(few_steps):
     assert -float(result.flow.log_prob(x[result.held_out]).mean()) == pytest.approx(result.nll, abs=1e-4)
     assert result.to_dict()["kl"] == result.kl
     assert result.kinetic >= 0
+
+
+def test_latent_rows_are_the_flows(make_flow):
+    flow, _, x = parts(make_flow)
+    torch.testing.assert_close(latent(flow, flow.front.whiten(x), flow.steps), flow.transform(x).detach())
 
 
 def test_going_back_takes_the_critic_along(few_steps):

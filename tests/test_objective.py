@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flows import FunnelFlow
-from training.objective import Charges, objective
+from training.objective import Charges, objective, passed
 
 
 @pytest.fixture
@@ -68,6 +68,9 @@ def test_the_penalty_over_depth_acts_on_exits_alone(flow):
     free = torch.autograd.grad(loss(flow, white, None).loss, parameters, retain_graph=True)
     paid = torch.autograd.grad(loss(flow, white, None, depth_lam=1.0).loss, parameters)
     assert (paid[0] > free[0]).any()
+    moved = passed(flow, white, torch.Generator().manual_seed(1), 2).solution.activation.sum()
+    difference = loss(flow, white, None, depth_lam=3.0).loss - loss(flow, white, None).loss
+    torch.testing.assert_close(difference, 3.0 * 0.02 * moved)
     for a, b in zip(free[1:], paid[1:], strict=True):
         torch.testing.assert_close(a, b)
 

@@ -173,7 +173,7 @@ def test_a_trefoil_comes_out_evenly_along_itself(trefoil):
     found = spectrum(trefoil.x)
     evenly = found.coordinates[maxmin(found.points, 400, np.random.default_rng(0))[0]]
     turns, _ = np.histogram(np.arctan2(evenly[:, 1], evenly[:, 0]), 12)
-    assert turns.min() > 0.75 * turns.mean()  # .69 where the graph is taken as it is
+    assert turns.min() > 0.75 * turns.mean()
 
 
 def test_the_same_seed_gives_the_same_coordinates_and_global_state_stays(trefoil, untouched_rng):
@@ -201,11 +201,12 @@ def test_a_trefoil_comes_down_into_the_plane(trefoil, untangled):
 
 def test_strangers_are_counted_and_a_tear_is_called_one(trefoil, untangled):
     s, after = untangled.flow.first.encode(trefoil.x), untangled.flow.encode(trefoil.x)
-    assert 0 < untangled.strangers == torn(untangled.flow.lift, s, after) < 0.02
-    along = untangled.flow.lift.above(trefoil.x)
+    along = untangled.flow.lift.above(s)
+    assert strangers(along, after) < strangers(s, after) < 0.02
+    assert untangled.strangers == torn(untangled.flow.lift, s, after) == strangers(s, after)
     flat = trefoil.x[:, :2]  # its shadow: strands that cross are put side by side
     assert strangers(along, flat) > 5 * untangled.strangers
-    assert torn(untangled.flow.lift, trefoil.x, flat) >= strangers(along, flat)
+    assert torn(untangled.flow.lift, s, flat) >= strangers(along, flat)
     mixed = trefoil.x[torch.randperm(len(trefoil.x), generator=torch.Generator().manual_seed(0))]
     assert strangers(along, mixed) > 0.5
     assert "-> 0, nothing but noise" in words(untangled.spectrum, 3, 0, math.nan)
