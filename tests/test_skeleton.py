@@ -81,7 +81,7 @@ def test_rows_between_two_strands_are_strays():
 
 
 def test_a_strand_that_is_sparse_as_a_whole_stays():
-    cloud = np.concatenate([band(2400, between=(0.0, math.pi)), band(600, seed=1, between=(math.pi, 2 * math.pi))])
-    bones = skeleton(cloud, RNG(0))
-    turns, _ = np.histogram(np.arctan2(bones.landmarks[:, 1], bones.landmarks[:, 0]), 12)
+    halves = (band(2400, 0.02, between=(0.0, math.pi)), band(600, 0.02, 1, (math.pi, 2 * math.pi)))
+    bones = skeleton(np.concatenate(halves), RNG(0))
+    turns, _ = np.histogram(np.arctan2(bones.landmarks[:, 1], bones.landmarks[:, 0]), 12, (-math.pi, math.pi))
     assert turns.min() > 0.5 * turns.mean()

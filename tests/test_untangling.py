@@ -172,7 +172,7 @@ def test_a_trefoil_has_two_coordinates_and_they_follow_its_angle(trefoil):
 def test_a_trefoil_comes_out_evenly_along_itself(trefoil):
     found = spectrum(trefoil.x)
     evenly = found.coordinates[maxmin(found.points, 400, np.random.default_rng(0))[0]]
-    turns, _ = np.histogram(np.arctan2(evenly[:, 1], evenly[:, 0]), 12)
+    turns, _ = np.histogram(np.arctan2(evenly[:, 1], evenly[:, 0]), 12, (-math.pi, math.pi))
     assert turns.min() > 0.75 * turns.mean()
 
 
