@@ -4,15 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from test_analyzer import exact_flow, write_run
 
 from analysis import Aligner, Analyzer
 from analysis.alignment import foscttm, label_transfer
 from analysis.alignment.bends import affine, small_flow
-from analysis.alignment.clouds import Cloud
+from analysis.alignment.clouds import Cloud, squared_distances
 from analysis.alignment.correction import correct
 from analysis.alignment.nulls import p_value
-from analysis.alignment.rigid import Rigid, angle, random_map
+from analysis.alignment.rigid import Rigid, angle, are_apart, polar, random_map
 
 ROWS = 150
 
@@ -92,6 +93,31 @@ def test_pairs_break_it():
     assert found.pairs_apart_ < 0.1 and "leaves the known pairs" in found.verdict()
     one = Aligner().fit(a, b @ TURN, pairs=[[rows[0], 0]])
     assert one.symmetry_.name == "Z2"  # the mirror through that corner is left
+    assert "one pair cannot be checked" in one.verdict() and "cannot be checked" not in found.verdict()
+
+
+def test_the_score_is_of_rows_that_the_search_did_not_see():
+    """A map of many dimensions can be bent to the rows it is sought on, and then scores 1 on them."""
+    a, b = letter(0, 200), letter(1, 200) @ TURN
+    found = Aligner(rows=60).fit(a, b)
+    a[found._unseen[0]] = triangle(0, len(found._unseen[0]))[0]
+    assert Aligner(rows=60).fit(a, b).score_ < found.score_ - 0.2
+
+
+def test_distances_in_many_dimensions_are_those_in_few():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(30, 12)) + 100, generator.normal(size=(20, 12)) + 100
+    assert np.allclose(squared_distances(a, b), cdist(a, b, "sqeuclidean"))
+
+
+@pytest.mark.parametrize("k", [2, 5, 20])
+def test_maps_are_apart_where_their_angle_says_so(k):
+    generator = np.random.default_rng(k)
+    start = random_map(k, k, generator)
+    sizes = np.geomspace(0.01, 3, 60)
+    others = [polar(start + size * generator.normal(size=(k, k)) / np.sqrt(k)) for size in sizes]
+    told = [are_apart(start, other, 15) for other in others]
+    assert told == [angle(start, other) > 15 for other in others] and len(set(told)) == 2
 
 
 def test_maps_go_both_ways(unique):

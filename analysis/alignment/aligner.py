@@ -15,6 +15,7 @@ from analysis.alignment.bends import Fit
 from analysis.alignment.clouds import FEWEST, Cloud
 from analysis.alignment.correction import KINDS, Correction, correct
 from analysis.alignment.evidence import Evidence, evidence
+from analysis.alignment.judge import Judge
 from analysis.alignment.matching import PLAN_ROWS, Match, Members, matched, transport_plan
 from analysis.alignment.nulls import p_value
 from analysis.alignment.rigid import Floats, Rigid
@@ -62,7 +63,8 @@ class Aligner:
         left_out_: pieces of a and of b without which the rest fits, where the whole does not: structures that only one model has.
             Fewest first; another choice of as many may fit too.
         plan_: sparse transport plan between ``plan_rows_``, of the pieces that are not left out.
-        score_: quality in [0, 1] without pairs; see :func:`~analysis.alignment.scores.quality`.
+        score_: quality in [0, 1] without pairs, of rows that the search did not see where enough are left; see
+            :func:`~analysis.alignment.scores.quality`.
         p_value_: share of mismatched structures that fit as well; computed when it is first asked for.
         differs_: whether the models differ: even the best map costs more than chance, or pieces had to be left out.
         pairs_apart_: how far the best map leaves the known pairs apart, 1 as far as rows drawn at random; None without pairs.
@@ -159,9 +161,12 @@ class Aligner:
 
     def _search(self, known: Evidence) -> None:
         generator = np.random.default_rng([self.seed, 0])
-        rows = [np.sort(generator.permutation(len(c))[: self.rows]) for c in self._clouds]
-        small = [cloud.take(r) for cloud, r in zip(self._clouds, rows, strict=True)]
-        pieces = [side.pieces[r] for side, r in zip((self.a_, self.b_), rows, strict=True)]
+        rows = [generator.permutation(len(c)) for c in self._clouds]
+        seen, self._unseen = (
+            [r[part] for r in rows] for part in (slice(self.rows), slice(self.rows, self.rows + ROWS))
+        )
+        small = [cloud.take(np.sort(r)) for cloud, r in zip(self._clouds, seen, strict=True)]
+        pieces = [side.pieces[np.sort(r)] for side, r in zip((self.a_, self.b_), seen, strict=True)]
         # the search goes from the smaller block to the larger
         self._swapped = self.a_.s.shape[1] > self.b_.s.shape[1]
         way = -1 if self._swapped else 1
@@ -179,13 +184,25 @@ class Aligner:
         self.is_unique_ = len(self.alternatives_) == 1 and all(
             group.is_trivial for group in (self.symmetry_, *self.own_symmetries_)
         )
-        spreads = [cloud.centred().var(0) for cloud in judge.clouds]
-        self.score_ = quality(found.optima[0].cost.transport, judge.usual, spreads[0], spreads[1])
+        self.score_ = self._quality()
         self._match()
         self.correction_: Correction | None = None
         if self.correction is not None:
             shared = [cloud.take(rows) for cloud, rows in zip(self._clouds, self._shared, strict=True)]
             self.correction_ = correct(shared, self.map_, self.correction, self.seed)
+
+    def _quality(self) -> float:
+        """Of rows that the search did not see, where enough are left; in many dimensions a map fits the rows it was sought on."""
+        best, judge = self._solution.agreement.optima[0].map, self._solution.judge
+        kept = [
+            rows[~np.isin(side.pieces[rows], self.left_out_[side.name])]
+            for side, rows in zip((self.a_, self.b_), self._unseen, strict=True)
+        ]
+        if min(map(len, kept)) >= 2 * FEWEST:
+            one, other = (cloud.take(rows) for cloud, rows in zip(self._clouds, kept, strict=True))
+            judge = Judge(other, one, self.seed) if self._swapped else Judge(one, other, self.seed)
+        spreads = [cloud.centred().var(0) for cloud in judge.clouds]
+        return quality(judge.between(best).transport, judge.usual, spreads[0], spreads[1])
 
     def _match(self) -> None:
         sides, generator = (self.a_, self.b_), np.random.default_rng([self.seed, 8])

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from analysis.alignment.clouds import Cloud, Rows, assign
+from analysis.alignment.clouds import Cloud, Rows, assign, squared_distances
 from analysis.alignment.rigid import Floats, Rigid
 
 SURE = 3.5  # standard errors; rows share their neighbours, so a gap spreads wider than its error says
@@ -77,7 +77,7 @@ class Judge:
     def between(self, map: Rigid) -> Cost:
         """Cost of a map from a to b."""
         a, b = self.clouds
-        apart = cdist(a.moved(map), b.moved())
+        apart = np.sqrt(squared_distances(a.moved(map), b.moved()))
         gaps = np.concatenate([apart.min(1) - self._own[0], apart.min(0) - self._own[1]])
         pairs = zip(self._halves[0], self._halves[1], strict=True)
         return self._cost(gaps, ((a.take(one).centred(map), b.take(other).centred()) for (one, _), (_, other) in pairs))
@@ -85,7 +85,7 @@ class Judge:
     def within(self, side: int, map: Rigid) -> Cost:
         """Cost of a map from one model, 0 for a and 1 for b, to itself."""
         cloud = self.clouds[side]
-        apart = cdist(cloud.moved(map), cloud.moved())
+        apart = np.sqrt(squared_distances(cloud.moved(map), cloud.moved()))
         np.fill_diagonal(apart, np.inf)
         gaps = np.concatenate([apart.min(1), apart.min(0)]) - np.tile(self._own[side], 2)
         halves = self._halves[side]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from analysis.alignment.clouds import Cloud, assign
+from analysis.alignment.clouds import Cloud, assign, squared_distances
 from analysis.alignment.rigid import Floats, Rigid, polar
 
 STEPS = 30
@@ -55,13 +55,13 @@ def polished(
         widest: first h, in units of the spread.
         same: the clouds are the same rows, and a row may not match itself.
     """
-    shared = cdist(a.shared, b.shared, "sqeuclidean").astype(np.float32) if a.shared.shape[1] else np.float32(0)
+    shared = squared_distances(a.shared, b.shared).astype(np.float32) if a.shared.shape[1] else np.float32(0)
     spread = float(np.sqrt(b.s.var(0).sum()))
     finest = min(widest * spread, _spacing(b))
     widths = [*np.geomspace(widest * spread, finest, ANNEALING), *[finest] * 3]
     map = Rigid(start, b.s.mean(0) - a.s.mean(0) @ start)
     for h in widths:
-        squared = cdist(map(a.s), b.s, "sqeuclidean").astype(np.float32) + shared
+        squared = squared_distances(map(a.s), b.s).astype(np.float32) + shared
         if same:
             np.fill_diagonal(squared, np.inf)
         plan = _soft(squared, h, 1) + _soft(squared, h, 0)

@@ -54,11 +54,19 @@ def angle(a: Floats, b: Floats) -> float:
     return math.degrees(2 * math.asin(min(1.0, float(np.linalg.norm(a - b, 2)) / 2)))
 
 
+def are_apart(a: Floats, b: Floats, tolerance: float) -> bool:
+    """Whether two maps turn some row more than ``tolerance`` degrees apart: :func:`angle`, mostly without its SVD."""
+    frobenius, limit = float(np.linalg.norm(a - b)), 2 * math.sin(math.radians(tolerance) / 2)
+    if frobenius <= limit:  # the spectral norm lies between this and this / sqrt(rank)
+        return False
+    return frobenius > math.sqrt(min(a.shape)) * limit or angle(a, b) > tolerance
+
+
 def distinct(maps: Sequence[Floats], costs: Sequence[float], tolerance: float) -> list[int]:
     """Numbers of the maps that are more than ``tolerance`` degrees from every cheaper one kept, cheapest first."""
     kept: list[int] = []
     for i in np.argsort(np.asarray(costs), kind="stable"):
-        if all(angle(maps[i], maps[j]) > tolerance for j in kept):
+        if all(are_apart(maps[i], maps[j], tolerance) for j in kept):
             kept.append(int(i))
     return kept
 

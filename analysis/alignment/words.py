@@ -90,6 +90,10 @@ def doubts(aligner: Aligner) -> list[str]:
             f"the best map leaves the known pairs {aligner.pairs_apart_:.0%} as far apart as rows drawn at random"
             + (": they do not fit the structures, so look at them" if aligner.differs_ else "")
         )
+        if aligner.evidence_ == ("1 pair",):
+            lines.append(
+                "one pair cannot be checked: if it is wrong, so is the map, and nothing shows it; a second pair would"
+            )
     left = [f"{side}'s piece {', '.join(map(str, pieces))}" for side, pieces in aligner.left_out_.items() if pieces]
     if left:
         lines.append(
