@@ -60,6 +60,17 @@ def test_every_map_of_a_triangle_is_returned(ambiguous):
     assert {m.score > 0.8 for m in ambiguous.matches_} == {True} and len(ambiguous.matches_) == 3
 
 
+def test_a_map_is_not_called_unique_where_few_starts_lead_to_it(unique):
+    """59 residues by three frequencies, 118 maps of the code to itself: the search sees one of them and has to say so."""
+    generator = np.random.default_rng([2, 3])
+    residues, noise = generator.integers(0, 59, (2, 600)), 0.08 * generator.normal(size=(2, 600, 6))
+    turns = 2 * np.pi / 59 * residues[..., None] * [8, 10, 26]
+    a, b = np.concatenate([np.cos(turns), np.sin(turns)], 2) + noise
+    found = Aligner().fit(a, b @ random_map(6, 6, generator))
+    assert not found.is_unique_ and found.reached_[0] < 6 <= unique.reached_[0]
+    assert "too few to say that there is no other" in found.verdict() and "too few" not in unique.verdict()
+
+
 def test_a_circle_keeps_its_phase_to_itself():
     t = np.random.default_rng(0).uniform(0, 2 * np.pi, (2, ROWS))
     circles = np.stack([np.cos(t), np.sin(t)], 2) + 0.08 * np.random.default_rng(1).normal(size=(2, ROWS, 2))

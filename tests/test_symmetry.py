@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
 from analysis.alignment.clouds import Cloud
 from analysis.alignment.judge import Judge
@@ -26,6 +27,12 @@ def cyclic(n):
     return [rotation(360 * i / n) for i in range(n)]
 
 
+def residues():
+    """c -> c + 1, of a code of residues mod 59 by frequencies 15 and 25, its powers, and their mirror images."""
+    turns = [block_diag(rotation(360 * 15 * i / 59), rotation(360 * 25 * i / 59)) for i in range(59)]
+    return [*turns, *(g @ np.diag([1.0, -1.0, 1.0, -1.0]) for g in turns)]
+
+
 def plane_spins():
     """The two commuting turns of a product of circles."""
     out = np.zeros((2, 4, 4))
@@ -44,6 +51,9 @@ def plane_spins():
         ([*cyclic(3), *(g @ MIRROR for g in cyclic(3))], None, "D3", 6),
         ([*cyclic(6), *(g @ MIRROR for g in cyclic(6))], None, "D6", 12),
         ([*cyclic(13), *(g @ MIRROR for g in cyclic(13))], None, "unresolved", 26),
+        (residues(), None, "D59", 118),
+        (residues()[:59], None, "Z59", 59),
+        (residues()[:-1], None, "unresolved", 117),
         (cyclic(1), SPIN, "SO(2)", None),
         ([np.eye(2), MIRROR], SPIN, "O(2)", None),
         ([np.eye(4)], plane_spins(), "T2", None),

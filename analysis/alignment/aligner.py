@@ -56,7 +56,9 @@ class Aligner:
         symmetry_: the group, in the frame of the smaller block (a's if they are equal), under which the map, model a and
             model b all stay as they are: the answer is the coset of g @ map_.matrix, g in the group.
         own_symmetries_: each model's own group, found without the other; of the smaller block alone where sizes differ.
-        is_unique_: one near-optimal map, and no symmetry anywhere.
+        is_unique_: one near-optimal map, no symmetry anywhere, and a search that would have found another; see ``reached_``.
+        reached_: how many of the uniform starts led to the best map, and how many there were: of two maps that a symmetry relates
+            neither is reached more often than the other, so six at one of them leave little room for a second.
         matches_: pieces of a and their partners; ``unmatched_`` the numbers of those without, of a and of b.
         loop_matches_, unmatched_loops_: the same of loops, with winding and phase; found when first asked for.
         part_: what alone was aligned: ("piece", (0, 1)) and the like, or None for all.
@@ -181,9 +183,10 @@ class Aligner:
         self.symmetry_: Symmetry = found.shared
         self.own_symmetries_ = found.own
         self.differs_ = judge.differs or any(self.left_out_.values())
-        self.is_unique_ = len(self.alternatives_) == 1 and all(
-            group.is_trivial for group in (self.symmetry_, *self.own_symmetries_)
-        )
+        search = self._solution.found
+        self.reached_ = search.reached, search.uniform
+        groups = self.symmetry_, *self.own_symmetries_
+        self.is_unique_ = search.is_thorough and len(self.alternatives_) == 1 and all(g.is_trivial for g in groups)
         self.score_ = self._quality()
         self._match()
         self.correction_: Correction | None = None
@@ -323,6 +326,7 @@ class Aligner:
             "symmetry": self.symmetry_.to_dict(),
             "own_symmetries": [group.to_dict() for group in self.own_symmetries_],
             "is_unique": self.is_unique_,
+            "reached": self.reached_,
             "matches": [match.to_dict() for match in self.matches_],
             "unmatched": self.unmatched_,
             "loop_matches": [match.to_dict() for match in self.loop_matches_],

@@ -11,7 +11,7 @@ from analysis.alignment.judge import Judge
 from analysis.alignment.partial import Numbers, choices
 from analysis.alignment.refine import polished
 from analysis.alignment.rigid import Floats, random_map
-from analysis.alignment.search import coarse, sample
+from analysis.alignment.search import cheapest, descended, sample
 from analysis.alignment.starts import signs_and_orders
 
 ROWS = 150
@@ -64,7 +64,7 @@ def _quick(a: Cloud, b: Cloud, tolerance: float, generator: np.random.Generator)
     judge = Judge(a, b, seed=int(generator.integers(2**31)))
     shape = a.s.shape[1], b.s.shape[1]
     begin = [*signs_and_orders(a.s, b.s), *(random_map(*shape, generator) for _ in range(RANDOM))]
-    ends = coarse(a, b, begin, tolerance, generator)[:TRIED]
+    ends = cheapest(descended(a, b, begin, generator), tolerance)[:TRIED]
     return min(judge.badness(judge.between(polished(a, b, end))) for end in ends)
 
 

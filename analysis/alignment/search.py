@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.alignment.clouds import Cloud, Rows
 from analysis.alignment.judge import Cost, Judge
 from analysis.alignment.refine import polished, transported
-from analysis.alignment.rigid import Floats, Rigid, distinct
+from analysis.alignment.rigid import Floats, Rigid, are_apart, distinct
 from analysis.alignment.starts import starts
 
 COARSE_ROWS = 100
@@ -19,6 +19,7 @@ FINAL_ROWS = 600
 MOST_POLISHED = 32
 MOST_FINAL = 16
 SMALL = 0.05  # first width of a polish that is to stay at its optimum, in units of the spread
+ENOUGH = 6  # uniform starts that must lead to a map before it may be called unique
 KEPT = 6.0  # badness above the best at which a map is not worth a last polish
 
 
@@ -30,15 +31,38 @@ class Optimum:
     cost: Cost
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        optima: every distinct near-optimal map, the best first; never empty.
+        reached: how many of the uniform starts led to the best.
+        uniform: how many there were; 0 in one dimension, where both maps are tried.
+    """
+
+    optima: list[Optimum]
+    reached: int
+    uniform: int
+
+    @property
+    def is_thorough(self) -> bool:
+        """Whether another map as good would have been found.
+
+        A symmetry takes uniform starts to uniform starts, so that maps which it relates are reached equally often. Were there
+        two, all of :data:`ENOUGH` starts would lead to one of them with probability 2 / 2^ENOUGH, one in 32.
+        """
+        return self.reached >= ENOUGH or not self.uniform
+
+
 def optima(
     judge: Judge,
     pieces: tuple[NDArray[np.intp], NDArray[np.intp]],
     tolerance: float,
     anchor: Floats | None = None,
-    extra_starts: tuple[Floats, ...] = (),
     seed: int = 0,
-) -> list[Optimum]:
-    """Every distinct near-optimal map from the judge's a to its b, the best first; never empty.
+) -> Found:
+    """Every distinct near-optimal map from the judge's a to its b.
 
     The judge is told of the best, see :meth:`~analysis.alignment.judge.Judge.forgive`.
 
@@ -47,7 +71,6 @@ def optima(
         pieces: (n_a,) and (n_b,) numbers of the rows' pieces.
         tolerance: degrees within which two maps count as one.
         anchor: cross-covariance (k_a, k_b) of known pairs, or None.
-        extra_starts: maps to begin with besides the usual ones.
         seed: draws starts and rows.
     """
     a, b = judge.clouds
@@ -55,8 +78,9 @@ def optima(
     some = sample(a, POLISH_ROWS, generator), sample(b, POLISH_ROWS, generator)
     more = sample(a, FINAL_ROWS, generator), sample(b, FINAL_ROWS, generator)
     found = []
-    begin = [*extra_starts, *starts(a, b, *pieces, seed)]
-    for matrix in coarse(a, b, begin, tolerance, generator, anchor):
+    guided, uniform = starts(a, b, *pieces, seed)
+    ends = descended(a, b, [*guided, *uniform], generator, anchor)
+    for matrix in cheapest(ends, tolerance):
         map = polished(*some, matrix, anchor)
         found.append(Optimum(map, judge.between(map)))
     ranks = [judge.badness(o.cost) for o in found]
@@ -68,21 +92,22 @@ def optima(
             map = polished(*more, o.map.matrix, anchor, widest=SMALL)
             kept.append(Optimum(map, judge.between(map)))
     kept.sort(key=lambda o: judge.badness(o.cost))
-    judge.forgive(kept[0].cost)
-    return [o for i, o in enumerate(kept) if i == 0 or judge.allows(o.cost)]
+    best = kept[0]
+    judge.forgive(best.cost)
+    reached = sum(not are_apart(end, best.map.matrix, 2 * tolerance) for end, _ in ends[len(ends) - len(uniform) :])
+    return Found([o for o in kept if o is best or judge.allows(o.cost)], reached, len(uniform))
 
 
-def coarse(
-    a: Cloud,
-    b: Cloud,
-    begin: list[Floats],
-    tolerance: float,
-    generator: np.random.Generator,
-    anchor: Floats | None = None,
-) -> list[Floats]:
-    """Transport and Procrustes from every start, each on rows of its own; the cheapest distinct ends."""
+def descended(
+    a: Cloud, b: Cloud, begin: list[Floats], generator: np.random.Generator, anchor: Floats | None = None
+) -> list[tuple[Floats, float]]:
+    """Transport and Procrustes from every start, each on rows of its own: where it ends, and at what cost."""
     size = min(COARSE_ROWS, len(a), len(b))
-    ends = [transported(sample(a, size, generator), sample(b, size, generator), start, anchor) for start in begin]
+    return [transported(sample(a, size, generator), sample(b, size, generator), start, anchor) for start in begin]
+
+
+def cheapest(ends: list[tuple[Floats, float]], tolerance: float) -> list[Floats]:
+    """The cheapest distinct ends."""
     kept = distinct([matrix for matrix, _ in ends], [cost for _, cost in ends], tolerance)
     return [ends[i][0] for i in kept[:MOST_POLISHED]]
 

@@ -12,7 +12,7 @@ from analysis.alignment.clouds import Cloud
 from analysis.alignment.judge import Judge
 from analysis.alignment.partial import Numbers, choices
 from analysis.alignment.rigid import Floats
-from analysis.alignment.search import Optimum, optima
+from analysis.alignment.search import Found, optima
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class Solution:
 
     Attributes:
         judge: of the rows that were not left out.
+        found: of the search: the maps, and how many starts led to the best.
         agreement: the maps, from the first cloud to the second, and the symmetries.
         left_out: numbers of the pieces of either without which the rest fits; empty where the whole does, or nothing.
     """
 
     judge: Judge
+    found: Found
     agreement: Agreement
     left_out: tuple[list[int], list[int]]
 
@@ -53,11 +55,11 @@ def solution(
             gone = [np.setdiff1d(numbers, stay).tolist() for numbers, stay in zip(pieces, kept, strict=True)]
             left = (gone[0], gone[1])
             break
-    return Solution(judge, agreement(judge, found, tolerance, seed), left)
+    return Solution(judge, found, agreement(judge, found.optima, tolerance, seed), left)
 
 
 def _searched(
     clouds: Sequence[Cloud], pieces: Sequence[Numbers], anchor: Floats | None, tolerance: float, seed: int
-) -> tuple[Judge, list[Optimum]]:
+) -> tuple[Judge, Found]:
     judge = Judge(clouds[0], clouds[1], seed)
     return judge, optima(judge, (pieces[0], pieces[1]), tolerance, anchor, seed=seed)

@@ -22,18 +22,26 @@ MOST_MATCHINGS = 24
 QUANTILES = 33
 
 
-def starts(a: Cloud, b: Cloud, pieces_a: NDArray[np.intp], pieces_b: NDArray[np.intp], seed: int) -> list[Floats]:
-    """Maps (k_a, k_b) to begin with; ``pieces_a`` (n_a,) and ``pieces_b`` (n_b,) number the pieces of the rows."""
+def starts(
+    a: Cloud, b: Cloud, pieces_a: NDArray[np.intp], pieces_b: NDArray[np.intp], seed: int
+) -> tuple[list[Floats], list[Floats]]:
+    """Maps (k_a, k_b) to begin with, guided by the clouds, and uniform ones.
+
+    Args:
+        a, b: the clouds.
+        pieces_a, pieces_b: (n_a,) and (n_b,) numbers of the rows' pieces.
+        seed: draws them.
+    """
     generator = np.random.default_rng([seed, 2])
     shape = a.s.shape[1], b.s.shape[1]
     if max(shape) == 1:
-        return [np.array([[1.0]]), np.array([[-1.0]])]
-    return [
+        return [np.array([[1.0]]), np.array([[-1.0]])], []
+    guided = [
         *matched_pieces(a, b, pieces_a, pieces_b, generator),
         *signs_and_orders(a.s, b.s),
         *gromov(a, b, generator),
-        *(random_map(*shape, generator) for _ in range(RANDOM.get(max(shape), MOST_RANDOM))),
     ]
+    return guided, [random_map(*shape, generator) for _ in range(RANDOM.get(max(shape), MOST_RANDOM))]
 
 
 def signs_and_orders(a: Floats, b: Floats) -> list[Floats]:

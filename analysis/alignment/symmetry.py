@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.alignment.rigid import Floats, angle, skew_basis, turn
+from analysis.alignment.rigid import Floats, angle, are_apart, skew_basis, turn
 
-MOST_ELEMENTS = 64
-MOST_NAMED = 24  # more maps than that are a continuous group that too few rows do not show, as likely as not
-HIGHEST_ORDER = 24
+MOST_ELEMENTS = 128
+MOST_NAMED = (
+    24  # more maps, neither cyclic nor dihedral, are as likely as not a free turn that too few rows do not show
+)
 SAMPLES = 500  # of a continuous part, where an element is looked for in it
 SLIDES = 8
 MOST_FOURTH = 12  # dimensions up to which fourth moments are looked at
@@ -149,22 +150,27 @@ def _free(directions: Floats, count: int, generator: np.random.Generator) -> lis
     return [turn(np.einsum("r,rij->ij", w, directions), 1.0) for w in weights]
 
 
-def _order(g: Floats, tolerance: float) -> int:
-    power = g
-    for n in range(1, HIGHEST_ORDER + 1):
-        if angle(power, np.eye(len(g))) <= tolerance:
+def _order(g: Floats, elements: Floats, tolerance: float) -> int:
+    """Steps of g after which the identity, elements[0], comes back, each put on the nearest element; 0 if one leaves them."""
+    here = elements[0]
+    for n in range(1, len(elements) + 1):
+        to = here @ g
+        nearest = int(((elements - to) ** 2).sum((1, 2)).argmin())
+        here = elements[nearest]
+        if are_apart(here, to, tolerance):
+            return 0
+        if not nearest:
             return n
-        power = power @ g
     return 0
 
 
 def _finite_name(elements: tuple[Floats, ...], tolerance: float) -> str:
     count = len(elements)
-    orders = [_order(g, tolerance) for g in elements]
     if count <= 3:
         return {1: "trivial", 2: "Z2", 3: "Z3"}[count]
-    if max(orders) * 2 * tolerance > 360:
+    if not all(are_apart(g, elements[0], 2 * tolerance) for g in elements[1:]):
         return "unresolved"  # turns so close to one another are steps of a free turn as likely as not
+    orders = [_order(g, np.array(elements), tolerance) for g in elements]
     if count in orders:
         return f"Z{count}"
     if count == 4 or (count % 2 == 0 and count // 2 in orders and orders.count(2) >= count // 2):

@@ -10,7 +10,7 @@ import numpy as np
 from analysis.alignment.judge import Cost, Judge
 from analysis.alignment.refine import polished
 from analysis.alignment.rigid import Floats, Rigid, angle, distinct, polar, random_map, turn, turned
-from analysis.alignment.search import SMALL, Optimum, coarse, sample
+from analysis.alignment.search import SMALL, Optimum, cheapest, descended, sample
 from analysis.alignment.starts import signs_and_orders
 
 RANDOM = 60
@@ -98,7 +98,7 @@ class View:
             *signs_and_orders(half.s, other.s),
             *(random_map(k, k, generator) for _ in range(RANDOM if k > 1 else 0)),
         ]
-        ends = coarse(half, other, begin, self.tolerance, generator)
+        ends = cheapest(descended(half, other, begin, generator), self.tolerance)
         found = []
         for end in ends:
             map = polished(*self.clouds, end, same=True)

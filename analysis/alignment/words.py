@@ -68,6 +68,11 @@ def ambiguity(aligner: Aligner) -> list[str]:
             f"the symmetries do not agree: {', '.join(f'{own} in {side}' for own, side in zip(names, 'ab', strict=False))}, "
             f"{group.name} in both and between them; the resolution is too coarse, or the models differ"
         )
+    if not aligner._solution.found.is_thorough:
+        lines.append(
+            f"{aligner.reached_[0]} of {aligner.reached_[1]} starts drawn at random led to the best map: too few to say "
+            "that there is no other"
+        )
     if not group.is_trivial or count > 1:
         lines.append("pairs, labels or a function known on both sides (pairs=, labels=, values=) would narrow it down")
     return lines
