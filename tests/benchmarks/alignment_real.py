@@ -3,6 +3,7 @@
     unknot fit -c digits --data.half 0 --seed 0 --out runs/digits-0   (and --data.half 1 --seed 1: the nets share no image)
     unknot fit -c rotated-digits --seed 0 --out runs/rotated-0        (and 1; the same of modular-addition)
     python tests/benchmarks/alignment_real.py digits runs/digits-0 runs/digits-1
+    python tests/benchmarks/alignment_real.py geometry runs/digits-0 runs/digits-1
     python tests/benchmarks/alignment_real.py angle runs/rotated-0 runs/rotated-1
     python tests/benchmarks/alignment_real.py residues runs/modular-0 runs/modular-1
 
@@ -11,6 +12,9 @@ Every seed trains its net anew, from other initial weights and on another split 
 *digits*: without pairs, and with labels as evidence. Classes whose centre lands nearest to their own in b; labels of b's rows by
 a vote of 5 mapped rows of a; accuracy of net b's head on a's activations mapped into b's layer (stitching), between a random
 rigid map and b's own activations with their noise at zero.
+*geometry*: what could be told from classes at all: those of each net are given, and which goes with which is sought. Distances
+between class centres (in the block; in units of the spread within classes), and how near the nearest rows of two classes come;
+squared difference between the nets, distances standardised, at the true assignment and at the best of 60 descents by swaps.
 *angle*: the angle of a mapped row, read off the 5 nearest rows of b, against its own: best over the symmetry that the aligner
 reports, and after one and two labelled pairs: rows of equal angle, drawn at random, whatever the nets make of them.
 *residues*: modular addition; share of rows whose residue is that of the nearest row of b, best over x -> unit * x + shift mod 59
@@ -18,6 +22,7 @@ reports, and after one and two labelled pairs: rows of equal angle, drawn at ran
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -29,6 +34,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 import training
 from analysis import Aligner, Analyzer
@@ -82,6 +88,45 @@ def digits(a, b, given):
             f"stitched {(b.answers(found.transform(a.x)) == a.labels).mean():.3f}  {found!r}, differs {found.differs_}",
             flush=True,
         )
+
+
+def _gaps(model):
+    """Three ways to say how far apart two classes are: (10, 10) each."""
+    rows = [model.s[model.labels == label] for label in np.unique(model.labels)]
+    centres = np.array([r.mean(0) for r in rows])
+    values, axes = np.linalg.eigh(np.mean([np.cov(r.T) for r in rows], axis=0))
+    scaled = centres @ (axes / np.sqrt(np.maximum(values, 1e-3)))
+    nearest = np.array([[np.quantile(cdist(x, y), 0.02) for y in rows] for x in rows])
+    return {"centres": cdist(centres, centres), "in spreads": cdist(scaled, scaled), "nearest rows": nearest}
+
+
+def geometry(a, b, given):
+    upper = np.triu_indices(10, 1)
+    for name, one in _gaps(a).items():
+        one, other = ((gaps - gaps[upper].mean()) / gaps[upper].std() for gaps in (one, _gaps(b)[name]))
+
+        def cost(order, one=one, other=other):
+            return float(((one - other[np.ix_(order, order)])[upper] ** 2).sum())
+
+        ends = [_swapped(cost, np.random.default_rng(i).permutation(10)) for i in range(60)]
+        best = min(ends, key=cost)
+        print(
+            f"{name:12}  true assignment {cost(np.arange(10)):5.1f}, best {cost(best):5.1f}, which has "
+            f"{int((best == np.arange(10)).sum())} of 10 classes right",
+            flush=True,
+        )
+
+
+def _swapped(cost, order):
+    """An assignment that no exchange of two makes cheaper."""
+    while True:
+        tries = [order.copy() for _ in range(45)]
+        for other, (i, j) in zip(tries, itertools.combinations(range(10), 2), strict=True):
+            other[[i, j]] = other[[j, i]]
+        best = min(tries, key=cost)
+        if cost(best) >= cost(order) - 1e-9:
+            return order
+        order = best
 
 
 def read(mapped, b):
@@ -142,13 +187,14 @@ def residues(a, b, given):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("subject", choices=("digits", "angle", "residues"))
+    parser.add_argument("subject", choices=("digits", "geometry", "angle", "residues"))
     parser.add_argument("runs", nargs=2)
     parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--draws", type=int, default=3, help="of labelled pairs")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    {"digits": digits, "angle": angle, "residues": residues}[given.subject](*map(Model, given.runs), given)
+    calls = {"digits": digits, "geometry": geometry, "angle": angle, "residues": residues}
+    calls[given.subject](*map(Model, given.runs), given)
 
 
 if __name__ == "__main__":
