@@ -14,9 +14,9 @@ FOSCTTM (least over the shape's group), beside that of Gromov-Wasserstein's cost
 *correction*: b is a's structure as it is, stretched (1.3 along one axis), or bent (parabola of height .5); the true rigid part is
 given, and the steps after it are tried ("flow": affine, then a small flow). How often each is kept, and the root mean square
 distance of a's rows to where they should go, in block spreads: rigid map, corrected.
-*residues*: codes of residues mod 59, (cos, sin)(2 pi f c / 59) for two or three frequencies f; b's frequencies are a's times a unit,
-or no unit takes two of a's to two of b's. Share of rows whose residue is that of the nearest row of b, best over c -> unit c + shift
-(1/59 by chance, the best of 3422 about .05); is the group D59, is it called unique, does it differ from bent structures.
+*residues*: codes of residues mod 59, (cos, sin)(2 pi f c / 59) for two or three frequencies f; b's frequencies are a's times a
+unit, or no unit takes two of a's to two of b's. Share of rows whose residue is that of the nearest row of b, best over c -> unit
+c + shift (1/59 by chance, the best of 3422 about .05); is the group D59, is it called unique, do the models differ, p_value_.
 *time*: seconds and MiB of one fit of ROWS rows a side.
 """
 
