@@ -131,6 +131,7 @@ def _keep(path, row):
 
 
 def table(given):
+    """Means over the seeds of a pair, then over pairs, so that a pair without a block (k = 0) counts as much as another."""
     rows = [json.loads(line) for line in Path(given.out).read_text(encoding="utf8").splitlines()]
     columns = list(dict.fromkeys((r["name"], r["ratio"], r["dims"]) for r in sorted(rows, key=lambda r: r["dims"])))
     kinds = dict.fromkeys((r["method"], r["space"]) for r in rows)
@@ -145,11 +146,15 @@ def table(given):
         some = [r for r in rows if (r["method"], r["space"]) == (method, space)]
         cells = []
         for column in columns:
-            scores = [r["score"] for r in some if (r["name"], r["ratio"], r["dims"]) == column]
-            if scores:
-                means[method, space, column] = float(np.mean(scores))
-            cells.append(f"{means[method, space, column]:12.3f}" if scores else f"{'-':>12}")
-        cost = [f"{np.mean([r[key] for r in some]):.0f} {unit}" for key, unit in _UNITS if key in some[0]]
+            here = [r for r in some if (r["name"], r["ratio"], r["dims"]) == column]
+            pairs = {str(r["pair"]): [] for r in here}
+            for r in here:
+                pairs[str(r["pair"])].append(r["score"])
+            if here:
+                means[method, space, column] = float(np.mean([np.mean(scores) for scores in pairs.values()]))
+            cells.append(f"{means[method, space, column]:12.3f}" if here else f"{'-':>12}")
+        timed = [r for r in some if "seconds" in r]
+        cost = [f"{np.mean([r[key] for r in timed]):.0f} {unit}" for key, unit in _UNITS if timed]
         print(f"{f'{method} ({space})':45}" + "".join(cells) + "  " + ", ".join(cost))
     for space in ("full", "block"):
         cells = []
