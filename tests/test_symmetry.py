@@ -10,7 +10,7 @@ from analysis.alignment.matching import Members, matched
 from analysis.alignment.refine import polished, transported
 from analysis.alignment.rigid import Rigid, angle, distinct, polar, random_map, skew_basis, turn
 from analysis.alignment.starts import matched_pieces, signs_and_orders
-from analysis.alignment.symmetry import Modulo, Symmetry, directions_of, loose
+from analysis.alignment.symmetry import Modulo, Symmetry, _order, directions_of, loose
 from analysis.alignment.views import FREE, View, holds
 
 
@@ -67,6 +67,11 @@ def test_names(elements, directions, name, order):
     assert group.name == name and group.order == order and group.is_trivial == (name == "trivial")
     assert name in repr(group) and group.to_dict()["components"] == len(elements)
     assert all(np.allclose(g @ g.T, np.eye(k)) for g in [*group.generators, *group.sample(5)])
+
+
+def test_an_element_whose_powers_leave_the_set_has_no_order():
+    assert _order(rotation(90), np.array(cyclic(4)), 15.0) == 4
+    assert _order(rotation(90), np.array(cyclic(4)[:3]), 15.0) == 0
 
 
 def test_too_many_maps_are_called_unresolved_and_told_so():
