@@ -115,6 +115,11 @@ def test_the_score_is_of_rows_that_the_search_did_not_see():
     assert Aligner(rows=60).fit(a, b).score_ < found.score_ - 0.2
 
 
+def test_the_score_of_other_rows_where_the_larger_block_is_a():
+    wide = np.c_[letter(1, 200), 0.05 * np.random.default_rng(3).normal(size=200)]
+    assert Aligner(rows=60).fit(wide, letter(0, 200)).score_ > 0.7
+
+
 def test_distances_in_many_dimensions_are_those_in_few():
     generator = np.random.default_rng(0)
     a, b = generator.normal(size=(30, 12)) + 100, generator.normal(size=(20, 12)) + 100
