@@ -17,6 +17,10 @@ _HOMES = {
     "load": "store",
     "StrongDiffeo": "diffeo",
     "intervene": "intervening",
+    "Relevance": "relevance",
+    "Question": "relevance",
+    "Tail": "tail",
+    "Nuisance": "nuisance",
     "as_rows": "inputs",
 }
 

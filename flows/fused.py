@@ -53,7 +53,7 @@ def stage_weights(steps: int, like: Tensor) -> Tensor:
 
 class _FusedRK4(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, z, A1, c1, A2, c2, A3, c3, K, steps):
+    def forward(ctx, z, A1, c1, A2, c2, A3, c3, K, root, steps):
         depths, h, (rows, dims), hidden = _depths(steps), 1 / steps, z.shape, A2.shape[0]
         points, velocities = z.new_empty(2, 4 * steps, rows, dims)
         s1, s2 = z.new_empty(2, 4 * steps, rows, hidden)
@@ -76,9 +76,10 @@ class _FusedRK4(torch.autograd.Function):
         d1, d2 = torch.addcmul(s1, s1, s1, value=-1), torch.addcmul(s2, s2, s2, value=-1)
         d1K = torch.bmm(d1, K[depths])
         ladj = weights @ (d1K * d2).sum(2)
-        kinetic = weights @ velocities.square().sum(2)
+        measured = velocities if root is None else velocities @ root
+        kinetic = weights @ measured.square().sum(2)
         magnitudes = points.abs().mean(1)
-        ctx.save_for_backward(points, velocities, s1, s2, d1, d2, d1K, A1, A2, A3, K)
+        ctx.save_for_backward(points, velocities, s1, s2, d1, d2, d1K, A1, A2, A3, K, root, measured)
         ctx.steps = steps
         ctx.mark_non_differentiable(magnitudes)
         return z, ladj, kinetic, magnitudes
@@ -86,7 +87,7 @@ class _FusedRK4(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_z, grad_ladj, grad_kinetic, _):
-        points, velocities, s1, s2, d1, d2, d1K, A1, A2, A3, K = ctx.saved_tensors
+        points, velocities, s1, s2, d1, d2, d1K, A1, A2, A3, K, root, measured = ctx.saved_tensors
         steps, depths, h = ctx.steps, _depths(ctx.steps), 1 / ctx.steps
         weights = stage_weights(steps, grad_z)
         grad_divergence = (weights[:, None] * grad_ladj)[:, :, None]
@@ -97,7 +98,11 @@ class _FusedRK4(torch.autograd.Function):
         grad_a1.addcmul_(grad_a1, s1, value=-2)
         grad_a2 = d1K * grad_divergence
         grad_a2.addcmul_(grad_a2, s2, value=-2)
-        grad_v = (2 * weights[:, None] * grad_kinetic)[:, :, None] * velocities
+        grad_v = (2 * weights[:, None] * grad_kinetic)[:, :, None] * measured
+        grad_root = None
+        if root is not None:
+            grad_root = velocities.flatten(0, 1).T @ grad_v.flatten(0, 1)
+            grad_v = grad_v @ root.T
         stages = list(zip(*(a.unbind() for a in (grad_v, grad_a2, d2, grad_a1, d1)), strict=True))
         transposed = list(zip(A1.mT.unbind(), A3.mT.unbind(), strict=True))
         grad_point = grad_z
@@ -127,11 +132,12 @@ class _FusedRK4(torch.autograd.Function):
             by_depth(torch.bmm(s2.mT, grad_v)),
             by_depth(grad_v.sum(1)),
             by_depth(grad_K),
+            grad_root,
             None,
         )
 
 
-def _forward_only(z: Tensor, weights: Folded, steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _forward_only(z: Tensor, weights: Folded, steps: int, root: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same where nobody asks for gradients: every stage is used up at once, in buffers that stay in the cache."""
     A1, c1, A2, c2, A3, c3, K = weights
     h, k, magnitudes = 1 / steps, [torch.empty_like(z) for _ in range(4)], []
@@ -147,15 +153,24 @@ def _forward_only(z: Tensor, weights: Folded, steps: int) -> tuple[Tensor, Tenso
         d1, weight = first.addcmul_(first, first, value=-1), h / 6 if i in (0, 3) else h / 3
         d2 = second.addcmul_(second, second, value=-1)
         ladj.add_((d1 @ K[j]).mul_(d2).sum(1), alpha=weight)
-        kinetic.add_(k[i].square().sum(1), alpha=weight)
+        measured = k[i] if root is None else k[i] @ root
+        kinetic.add_(measured.square().sum(1), alpha=weight)
         if i == 3:
             z = torch.add(z, (k[1] + k[2]).mul_(2).add_(k[0]).add_(k[3]), alpha=h / 6)
     return z, ladj, kinetic, torch.stack(magnitudes)
 
 
-def fused_rk4(z: Tensor, weights: Folded, steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Integrate z (B, M) over depth: z(1) (B, M), ladj (B,), kinetic (B,), mean |z| per stage (S, M), detached."""
-    learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (z, *weights))
+def fused_rk4(
+    z: Tensor, weights: Folded, steps: int, root: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Integrate z (B, M) over depth: z(1) (B, M), ladj (B,), kinetic (B,), mean |z| per stage (S, M), detached.
+
+    Args:
+        root: L (M, j), by which velocities are measured: kinetic energy is the integral of |v L|^2, of |v|^2 by default.
+    """
+    learns = torch.is_grad_enabled() and any(
+        tensor.requires_grad for tensor in (z, *weights, root) if tensor is not None
+    )
     if learns or len(z) < _FEW_ROWS:
-        return _FusedRK4.apply(z, *weights, steps)
-    return _forward_only(z, weights, steps)
+        return _FusedRK4.apply(z, *weights, root, steps)
+    return _forward_only(z, weights, steps, root)

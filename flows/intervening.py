@@ -65,7 +65,7 @@ def intervene(
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         nonlocal runs
         runs += 1
-        return _replaced(output, lambda x: _edited(x, flow, structure, noise, channel_axis, layer), layer)
+        return replaced_output(output, lambda x: _edited(x, flow, structure, noise, channel_axis, layer), layer)
 
     handle = module.register_forward_hook(hook)
     try:
@@ -79,7 +79,7 @@ def intervene(
         )
 
 
-def _replaced(output: Any, edit: Edit, layer: str) -> Any:
+def replaced_output(output: Any, edit: Edit, layer: str) -> Any:
     """`output` with its tensor edited; the other parts of a tuple, list or dict are passed on as they are."""
     if isinstance(output, Tensor):
         return edit(output)

@@ -17,7 +17,7 @@ class Solution:
     Attributes:
         z: the state at the other end (B, M).
         ladj: log |det dz(1)/dz(0)| (B,).
-        kinetic: the integral of |v|^2 over depth (B,), in squared whitened units.
+        kinetic: the integral of |v L|^2 over depth (B,), in squared whitened units; L = I but where a root is given.
         activation: the integral of m_i(t) E|z_i(t)| over depth (M,); E|z_i| is detached.
         evaluations: number of field evaluations.
     """
@@ -38,15 +38,15 @@ def _grid(field: Field, exits: Exits, steps: int) -> tuple[Folded, Tensor, Tenso
     return field.folded(times, masks, kept), masks, kept
 
 
-def rk4(field: Field, exits: Exits, z: Tensor, steps: int) -> Solution:
+def rk4(field: Field, exits: Exits, z: Tensor, steps: int, root: Tensor | None = None) -> Solution:
     """Integrate from data to latent with ``steps`` classical Runge-Kutta steps: 4 * steps field evaluations.
 
     Divergence, kinetic energy h/6 (|k1|^2 + 2|k2|^2 + 2|k3|^2 + |k4|^2) and L1 activation share the stages.
-    Dimensions that never enter the flow are not carried.
+    Dimensions that never enter the flow are not carried. ``root`` is L (M, j) of the kinetic energy.
     """
     weights, masks, kept = _grid(field, exits, steps)
     if kept is None:
-        end, ladj, kinetic, magnitudes = fused_rk4(z, weights, steps)
+        end, ladj, kinetic, magnitudes = fused_rk4(z, weights, steps, root)
         carried = masks
     else:
         moved, ladj, kinetic, magnitudes = fused_rk4(z[:, kept], weights, steps)
@@ -143,7 +143,7 @@ def _newton(weights: Folded, n: int, target: Tensor, h: float, tolerance: float,
     )
 
 
-def dopri5(field: Field, exits: Exits, z: Tensor, tolerance: float) -> Solution:
+def dopri5(field: Field, exits: Exits, z: Tensor, tolerance: float, root: Tensor | None = None) -> Solution:
     """Integrate with torchdiffeq's adaptive Dormand-Prince 5(4) at ``tolerance``, relative and absolute; for checks.
 
     The error norm is the largest over rows: torchdiffeq's default, the RMS over the batch, would make a row's
@@ -161,7 +161,8 @@ def dopri5(field: Field, exits: Exits, z: Tensor, tolerance: float) -> Solution:
         mask = exits.masks(t.reshape(1))[0]
         v, divergence = field(t, state[:, :dims], mask)
         activation = mask * state[:, :dims].detach().abs()
-        return torch.cat([v, divergence[:, None], v.square().sum(1, keepdim=True), activation], dim=1)
+        measured = v if root is None else v @ root
+        return torch.cat([v, divergence[:, None], measured.square().sum(1, keepdim=True), activation], dim=1)
 
     def largest_row_norm(state: Tensor) -> Tensor:
         return state.reshape(rows, -1).square().mean(1).sqrt().amax()

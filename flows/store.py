@@ -18,7 +18,7 @@ from flows.flow import FunnelFlow
 from flows.inputs import nearest
 from flows.writing import write_whole
 
-FORMAT = 1
+FORMAT = 2  # 1 had no front but "whiten": its config lacks front and stored, whose defaults say so
 _CLASSES = {"FunnelFlow": FunnelFlow}
 _DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
 _KEYS = {"format", "class", "unknot", "dtype", "structure_dim", "config", "sha256"}

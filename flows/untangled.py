@@ -85,7 +85,7 @@ class Untangled(nn.Module):
             lifted = self.lift(s, noise)
             logs.append(self.second.log_prob(lifted) + self.lift.log_weight(lifted, noise))
         structure = torch.stack(logs).logsumexp(0) - math.log(len(logs))
-        return structure + log_normal(n) + ladj + self.first.front.floor_log_prob(rows)
+        return structure + log_normal(n) + ladj + self.first.front.idle_log_prob(rows)
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:

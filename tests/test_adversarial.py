@@ -14,10 +14,11 @@ from training.adversarial import adversarial, fit_density
 from training.checkpoints import Checkpoint
 from training.course import Course
 from training.critic import Critic
-from training.fitting import prepare, run
+from training.fitting import run
 from training.measuring import latent
 from training.module import FunnelModule
 from training.objective import Charges, passed
+from training.preparing import prepare
 from training.settings import ModelSettings, PathSettings
 from training.stopping import StoppedError
 

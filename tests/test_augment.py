@@ -25,7 +25,7 @@ def bent(make_flow):
 
     def make(augment, exits="mixed"):
         plain = make_flow(2 + augment, exits)
-        flow = FunnelFlow(**plain.config | {"features": 2, "used": 2, "augment": augment}).double()
+        flow = FunnelFlow(**plain.config | {"features": 2, "used": 2, "stored": 2, "augment": augment}).double()
         state = {k: v for k, v in plain.state_dict().items() if not k.startswith("front.") or k == "front.turn"}
         flow.load_state_dict(state, strict=False)
         return flow

@@ -23,7 +23,8 @@ from training import cli
 from training.activations import Activations
 from training.checkpoint_file import CheckpointError, CheckpointFile
 from training.checkpoints import Checkpoint
-from training.fitting import prepare, run
+from training.fitting import run
+from training.preparing import prepare
 from training.settings import ModelSettings, PathSettings
 from training.stopping import StoppedError, signals_raise
 
@@ -283,7 +284,7 @@ def unknot(*argv):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("place", ["training.data.read_data", "training.fitting.prepare", "training.nulls.find_null"])
+@pytest.mark.parametrize("place", ["training.data.read_data", "training.preparing.prepare", "training.nulls.find_null"])
 def test_a_signal_before_the_first_step_leaves_nothing(number, place, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(place, lambda *a, **k: os.kill(os.getpid(), number))
     if place.endswith("find_null"):

@@ -12,7 +12,8 @@ import training
 from training.activations import Activations
 from training.batches import StepBatches
 from training.checkpoints import Checkpoint
-from training.fitting import prepare, run
+from training.fitting import run
+from training.preparing import prepare
 from training.settings import ModelSettings, PathSettings
 from training.stopping import StoppedError
 

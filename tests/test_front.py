@@ -172,7 +172,7 @@ def test_rows_that_carry_gradients_are_only_read():
 def test_repr_and_floor_constant():
     front = Front(5, 4, 3)
     assert repr(front) == "Front(features=5, used=4, dims=3, floor=0)"
-    assert front.floor_log_prob(torch.zeros(1, 5)).item() == pytest.approx(-0.5 * math.log(2 * math.pi))
+    assert front.idle_log_prob(torch.zeros(1, 5)).item() == pytest.approx(-0.5 * math.log(2 * math.pi))
 
 
 def test_few_rows_are_turned_without_forming_the_rotation():

@@ -26,7 +26,8 @@ def test_killed_twenty_times_nothing_is_lost():
 PART = """
 import sys, torch, training
 from training.activations import Activations
-from training.fitting import prepare, run
+from training.fitting import run
+from training.preparing import prepare
 from training.settings import ModelSettings, PathSettings
 torch.set_num_threads(1)
 devices, out = int(sys.argv[1]), sys.argv[2]

@@ -48,14 +48,15 @@ def test_the_path_resolves_nothing_below_its_screen(own_cache):
 
 
 @pytest.mark.parametrize("shape", [(1600, 8), (1000, 11)])
-def test_elsewhere_it_is_measured_once_and_cached(own_cache, monkeypatch, shape):
+def test_elsewhere_it_is_what_the_path_resolves_until_it_is_measured_and_cached(own_cache, monkeypatch, shape):
     put(own_cache / "table.json")
     calls = []
     monkeypatch.setattr(nulls, "measure", lambda *args: calls.append(args) or [0.1])
-    assert find_null(*shape, MODEL, PATH, "auto").source == "run"
-    assert find_null(*shape, MODEL, PATH, "auto").source == "cache"
+    found = find_null(*shape, MODEL, PATH, "auto")
+    assert (found.source, found.threshold) == ("resolution", PATH.screen_lam) and not calls
     assert find_null(*shape, MODEL, PATH, "run").source == "run"
-    assert len(calls) == 2
+    assert find_null(*shape, MODEL, PATH, "auto").source == "cache"
+    assert len(calls) == 1
 
 
 def test_one_null_serves_all_larger_numbers_of_rows(own_cache, monkeypatch):
@@ -67,16 +68,15 @@ def test_one_null_serves_all_larger_numbers_of_rows(own_cache, monkeypatch):
     assert measured == [200_000], "null rows are made in memory"
 
 
-def test_other_settings_have_their_own_null(own_cache, monkeypatch):
+def test_other_settings_have_their_own_null(own_cache):
     put(own_cache / "table.json")
-    monkeypatch.setattr(nulls, "measure", lambda *args: [0.1])
-    assert find_null(1000, 8, ModelSettings(kappa=2.0), PATH, "auto").source == "run"
+    assert find_null(1000, 8, ModelSettings(kappa=2.0), PATH, "auto").source == "resolution"
+    assert find_null(1000, 8, ModelSettings(front="principal", keep=8), PATH, "auto").source == "table"
 
 
-def test_a_broken_table_is_reported_not_fatal(own_cache, monkeypatch, caplog):
+def test_a_broken_table_is_reported_not_fatal(own_cache, caplog):
     (own_cache / "table.json").write_text("{")
-    monkeypatch.setattr(nulls, "measure", lambda *args: [0.1])
-    assert find_null(1000, 8, MODEL, PATH, "auto").source == "run"
+    assert find_null(1000, 8, MODEL, PATH, "auto").source == "resolution"
     assert "cannot read the null table" in caplog.text
 
 

@@ -10,7 +10,8 @@ from flows.rows import Picked, StoredRows, chunks
 from training.activations import Activations, read_activations
 from training.batches import StepBatches
 from training.checkpoints import Checkpoint, StoppedError
-from training.fitting import MOST_HELD_OUT, prepare, run
+from training.fitting import run
+from training.preparing import MOST_HELD_OUT, prepare
 from training.settings import ModelSettings, PathSettings
 from training.whitening import White, whitened
 
@@ -195,7 +196,7 @@ def test_batches_of_stored_rows_are_those_in_memory(tmp_path):
 
 
 def test_held_out_rows_are_capped_and_it_is_said(monkeypatch):
-    monkeypatch.setattr("training.fitting.MOST_HELD_OUT", 20)
+    monkeypatch.setattr("training.preparing.MOST_HELD_OUT", 20)
     x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
     ready = prepare(Activations(x), MODEL, PATH, 0)
     assert len(ready.held_out) == len(ready.data.held_out) == 20 and len(ready.train) == 340

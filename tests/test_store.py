@@ -44,7 +44,7 @@ def test_columns_set_aside_and_directions_below_the_floor_survive(tmp_path):
 def test_json_is_for_people_too(make_flow, tmp_path):
     make_flow(5).save(tmp_path)
     about = json.loads((tmp_path / "flow.json").read_text())
-    assert (about["format"], about["class"], about["dtype"], about["structure_dim"]) == (1, "FunnelFlow", "float64", 2)
+    assert (about["format"], about["class"], about["dtype"], about["structure_dim"]) == (2, "FunnelFlow", "float64", 2)
     assert about["sha256"] == hashlib.sha256((tmp_path / "flow.safetensors").read_bytes()).hexdigest()
 
 
@@ -104,9 +104,9 @@ def test_json_of_something_else(saved, content):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, r"format 2, this unknot reads up to 1: written by a newer unknot \(9.9\); upgrade"),
-        ({"format": 0}, "must have format 1, got 0"),
-        ({"format": "1"}, "must have format 1, got '1'"),
+        ({"format": 3}, r"format 3, this unknot reads up to 2: written by a newer unknot \(9.9\); upgrade"),
+        ({"format": 0}, "must have format 2, got 0"),
+        ({"format": "1"}, "must have format 2, got '1'"),
         ({"class": "FunelFlow"}, "unknown class 'FunelFlow'; did you mean 'FunnelFlow'"),
         ({"class": "os.system"}, "unknown class 'os.system'; valid: FunnelFlow"),
         ({"class": ["x"]}, "unknown class"),

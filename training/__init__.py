@@ -12,6 +12,7 @@ _HOMES = {
     "untangle": "untangling",
     "planted": "planting",
     "PLANTED_NAMES": "planting",
+    "relevance": "heads",
     "capture": "capturing",
     "as_activations": "positions",
     "Activations": "activations",

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from flows.files import Arrays, arrays_in, load, load_rows, matching
 from flows.inputs import as_rows, as_tensor, check_finite, nearest
+from flows.nuisance import as_nuisance
+from flows.relevance import Question, Relevance
 from flows.rows import Rows
 
 
@@ -30,6 +32,9 @@ class Activations:
         targets: (N, j) float32 on the CPU, numbers known of each row (an angle in radians, say), or None.
         name: what to call the cloud.
         about: where it comes from, as plain data.
+        nuisance: (N, j) class numbers or (N, q) covariates whose linear share a fit takes off first, or None.
+        question: what comes after the layer, or None: a fit then measures what the net uses.
+        relevance: what the net uses, where it was measured already; or None.
 
     Raises:
         TypeError, ValueError: `x` is not good rows, or labels or sources are not one integer a row, or targets not
@@ -42,6 +47,9 @@ class Activations:
     name: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
     targets: Tensor | None = None
+    nuisance: Tensor | None = None
+    question: Question | None = None
+    relevance: Relevance | None = None
 
     def __post_init__(self) -> None:
         x = self._checked(self.x)
@@ -53,6 +61,13 @@ class Activations:
             if len(targets) != len(x):
                 raise ValueError(f"targets must have one row for each of {len(x)} rows, got {len(targets)}")
             object.__setattr__(self, "targets", targets)
+        if self.nuisance is not None:
+            object.__setattr__(self, "nuisance", as_nuisance(self.nuisance, len(x)))
+        if self.relevance is not None and len(self.relevance.metric) != x.shape[1]:
+            raise ValueError(
+                f"the relevance is of {len(self.relevance.metric)} columns, the activations have {x.shape[1]}: "
+                "measure it on the same layer"
+            )
 
     @staticmethod
     def _checked(x: Any) -> Tensor | Rows:

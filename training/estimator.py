@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from training.fitting import FEWEST_ROWS, FitResult, prepare, run
+from training.fitting import FitResult, run
+from training.preparing import FEWEST_ROWS, prepare
 from training.settings import split_settings
 
 _OURS = ("random_state", "null_worth", "fewest_rows")
@@ -58,6 +59,11 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         early_steps: int = 2,
         noise_floor: float = 1e-3,
         columns: str = "set-aside",
+        front: str = "auto",
+        keep: int = 0,
+        largest_loss: float = 0.01,
+        least_agreement: float = 0.99,
+        energy: str = "whitened",
         settle: int = 400,
         screen: int = 200,
         screen_lam: float = 0.03,
@@ -93,6 +99,11 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.early_steps = early_steps
         self.noise_floor = noise_floor
         self.columns = columns
+        self.front = front
+        self.keep = keep
+        self.largest_loss = largest_loss
+        self.least_agreement = least_agreement
+        self.energy = energy
         self.settle = settle
         self.screen = screen
         self.screen_lam = screen_lam

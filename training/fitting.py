@@ -2,32 +2,27 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
 from flows.flow import FunnelFlow
-from flows.rows import Picked
+from flows.relevance import Head, Question, Relevance
 from training.activations import Activations
-from training.batches import WhiteRows
 from training.checkpoint_file import CheckpointFile
 from training.course import Course
 from training.module import FunnelModule
 from training.nulls import Null, check, find_null
+from training.preparing import Prepared, prepare
 from training.selection import Vertex, resampled
 from training.settings import ModelSettings, PathSettings, split_settings
 from training.stepping import enough_steps
-from training.whitening import White, whitened
-
-FEWEST_ROWS = 100
-MOST_HELD_OUT = 100_000  # what is measured on more of them is known no better
 
 
 @dataclass
@@ -57,6 +52,8 @@ class FitResult:
             mean square over held-out rows; see training.stepping.
         notes: what happened on the way, in words.
         snapshots: the debiased flow of every k that the path proposed.
+        activations: the rows as they were fitted, nuisance off, with labels and sources.
+        relevance: what the net uses of the layer, where a head or a relevance was given; else None.
     """
 
     flow: FunnelFlow
@@ -79,6 +76,8 @@ class FitResult:
     discretisation_error: float
     notes: list[str]
     snapshots: dict[int, FunnelFlow] = field(repr=False)
+    activations: Activations = field(repr=False)
+    relevance: Relevance | None = field(default=None, repr=False)
 
     @property
     def null_worth(self) -> float:
@@ -109,6 +108,8 @@ class FitResult:
             "steps": self.steps,
             "discretisation_error": self.discretisation_error,
             "notes": self.notes,
+            "front": {"kind": self.flow.front.kind, "kept": self.flow.front.kept, "of": self.flow.features},
+            "relevance": None if self.relevance is None else self.relevance.to_dict(),
         }
         return _finite(record)
 
@@ -151,6 +152,10 @@ def fit(
     seed: int = 0,
     *,
     groups: object = None,
+    head: Head | None = None,
+    answer: str | Callable[[Tensor], Tensor] = "softmax",
+    noise: object = None,
+    nuisance: object = None,
     null_worth: str | float = "auto",
     **settings: Any,
 ) -> FitResult:
@@ -161,7 +166,11 @@ def fit(
         kappa: regularity, nats per squared whitened unit of kinetic energy.
         seed: draws split, start, batches and gates; same machine and seed, same result.
         groups: (N,) source of every row (image, sentence, trial), so that no source is on both sides of the split.
-        null_worth: "auto" (shipped table, else cached, else five null runs), "run", or a threshold in nats.
+        head: what comes after the layer, from rows (n, D) to the net's answer (n, ...), differentiable (or a
+            :class:`flows.Tail`): the flow is then fitted to the directions that the answer uses.
+        answer, noise: what the answer is; see :func:`training.relevance`.
+        nuisance: (N,) or (N, j) class numbers, or (N, q) real covariates, whose linear share is taken off first.
+        null_worth: "auto" (shipped or cached, else what the path resolves), "run" (five fits to noise), or a threshold in nats.
         **settings: any field of :class:`~training.ModelSettings` or :class:`~training.PathSettings`.
 
     Returns:
@@ -182,76 +191,11 @@ def fit(
         x = Activations(x.cpu() if isinstance(x, Tensor) else x, sources=groups)  # type: ignore[arg-type]
     elif groups is not None:
         raise ValueError("groups= goes with plain rows; these Activations have sources of their own: set those instead")
+    if head is not None:
+        x = replace(x, question=Question(head, answer, noise))
+    if nuisance is not None:
+        x = replace(x, nuisance=nuisance)  # type: ignore[arg-type]
     return run(prepare(x, model, path, seed), model, path, seed, null_worth)
-
-
-@dataclass
-class Prepared:
-    """A flow with its front fitted, whitened rows, the split they come from, and what was done to the columns."""
-
-    flow: FunnelFlow
-    data: WhiteRows
-    train: Tensor
-    held_out: Tensor
-    offset: float
-    notes: list[str]
-
-
-def prepare(
-    activations: Activations, model: ModelSettings, path: PathSettings, seed: int, fewest_rows: int = FEWEST_ROWS
-) -> Prepared:
-    """Split by source, fit the front to the training rows, whiten; columns full of exact ties get jitter at the floor.
-
-    Rows that are not in memory are read twice, for the check and for the front, and after that batch by batch.
-    """
-    x = activations.x
-    if len(x) < fewest_rows:
-        raise ValueError(
-            f"too few rows: got {len(x)}, expected at least {fewest_rows}, better 100 for each column; add rows"
-        )
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"seed must lie in [0, 2**31), got {seed}")
-    train, held_out = activations.split(path.held_out, seed)
-    held_out = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(seed))]
-    rows = x[train] if isinstance(x, Tensor) else Picked(x, train)
-    flow = FunnelFlow.from_rows(
-        rows,
-        noise_floor=model.noise_floor,
-        columns=model.columns,
-        augment=model.augment,
-        hidden=model.hidden,
-        components=model.components,
-        exit_width=model.exit_width,
-        law=model.law,
-        steps=model.steps,
-        seed=seed,
-    )
-    generator = torch.Generator().manual_seed(seed)
-    white = whitened(flow.front, rows, generator)
-    white_held = White(flow.front, x[held_out[:MOST_HELD_OUT]], generator)[:]
-    notes = _notes(flow)
-    if len(held_out) > MOST_HELD_OUT:
-        notes.append(f"measured on {MOST_HELD_OUT} of {len(held_out)} held-out rows, drawn by seed {seed}")
-        held_out = held_out[:MOST_HELD_OUT]
-    offset = -float(flow.front.ladj + flow.front.floor_log_prob(x[held_out].to(flow.exits.tau)).mean())
-    return Prepared(flow, WhiteRows(white, white_held, path.batch, seed), train, held_out, offset, notes)
-
-
-def _notes(flow: FunnelFlow) -> list[str]:
-    front, notes = flow.front, []
-    if front.used < front.features:
-        notes.append(f"{front.features - front.used} constant or duplicate columns set aside")
-    if front.kept < front.used:
-        notes.append(
-            f"{front.used - front.kept} of {front.used} principal directions lie below the noise floor "
-            f"{float(front.floor):.3g} and count as Gaussian there"
-        )
-    jittered = front.jittered.nonzero().squeeze(1).tolist()
-    if jittered:
-        notes.append(
-            f"columns {jittered} hold more than 1 % exact ties: jittered at the noise floor {float(front.floor):.3g}"
-        )
-    return notes
 
 
 def run(
@@ -293,7 +237,7 @@ def quiet_trainer(callbacks: Sequence[Callback] = (), **settings: Any) -> Traine
 
 
 def _revived(like: FunnelFlow, state: dict[str, Tensor]) -> FunnelFlow:
-    flow = FunnelFlow(**like.config).to(like.exits.tau.dtype).eval().requires_grad_(False)  # type: ignore[arg-type]
+    flow = like.twin().eval().requires_grad_(False)
     flow.load_state_dict({**state, "order": like.order})
     return flow
 
@@ -356,4 +300,6 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         discretisation_error=error,
         notes=[*prepared.notes, *progress.notes, *note],
         snapshots={k: _revived(flow, v["flow"]) for k, v in sorted(progress.debiased.items())},
+        activations=prepared.activations,
+        relevance=prepared.relevance,
     )

@@ -1,8 +1,10 @@
 """The null: what a dimension seems to be worth when the rows are Gaussian noise and nothing else.
 
 lambda_null = 1.25 x the largest worth over five runs on Gaussian rows of the same (rows, dimensions, settings), but never
-below ``screen_lam``, under which the path resolves nothing. It calibrates against *Gaussian* noise only: bent noise has a
-positive worth at finite kappa.
+below ``screen_lam``, under which the path resolves nothing. Every null measured so far lay below that: J_0 starts as the
+Gaussian fit itself, a worth is read off held-out rows, and what overfits gets worse there. So where no null of a size is known,
+``screen_lam`` is the threshold, and chance is left to the standard error of a worth (training.selection.choose). It calibrates
+against *Gaussian* noise only: bent noise has a positive worth at finite kappa.
 """
 
 import hashlib
@@ -21,7 +23,8 @@ MOST_ROWS = 200_000
 MARGIN = 1.25
 _TABLE = Path(__file__).with_name("null_table.json")
 # a null measured before there was such a setting is one at its default
-_ADDED_LATER = {"objective": "likelihood", "augment": 0, "retries": 3}
+_ADDED_LATER = {"objective": "likelihood", "augment": 0, "retries": 3, "energy": "whitened"}
+_OF_THE_DATA = ("front", "keep", "largest_loss", "least_agreement")  # which directions enter: a null has no others
 _log = logging.getLogger(__name__)
 
 
@@ -31,8 +34,8 @@ class Null:
 
     Attributes:
         threshold: lambda_null in nats.
-        largest: the largest worth over the null runs; nan where the threshold was given.
-        source: "table", "cache", "run" or "given".
+        largest: the largest worth over the null runs; nan where there were none.
+        source: "table", "cache", "run", "given", or "resolution": the least that the path resolves.
         rows, dims: of the null runs.
     """
 
@@ -50,7 +53,8 @@ def find_null(rows: int, dims: int, model: ModelSettings, path: PathSettings, nu
     200 000 rows any larger number: what noise seems worth is overfitting, and more rows make that no worse.
 
     Args:
-        null: "auto" looks in the shipped table, then in the cache, then runs and caches; "run" always runs; a number is used.
+        null: "auto" looks in the shipped table, then in the cache, else takes what the path resolves; "run" makes five fits to
+            Gaussian rows and caches what they say; a number is used.
 
     Raises:
         ValueError: another word, or a number that is not positive.
@@ -63,7 +67,9 @@ def find_null(rows: int, dims: int, model: ModelSettings, path: PathSettings, nu
         cell = _nearest(_read(file), key, rows, dims)
         if cell:
             return _null(cell, path, source)
-    _log.info("no null table for %d rows x %d dimensions at these settings: running %d null fits", rows, dims, RUNS)
+    if null == "auto":
+        return Null(path.screen_lam, float("nan"), "resolution", rows, dims)
+    _log.info("running %d null fits of %d rows x %d dimensions", RUNS, rows, dims)
     cell = {"settings": key, "rows": rows, "dims": dims, "worths": measure(rows, dims, model, path)}
     _log.info(
         "largest worth per run: %s nats; cached in %s", ", ".join(f"{w:.4f}" for w in cell["worths"]), cache_file()
@@ -82,7 +88,8 @@ def check(null: str | float) -> None:
 def measure(rows: int, dims: int, model: ModelSettings, path: PathSettings, runs: int = RUNS) -> list[float]:
     """Largest worth per dimension found in each of ``runs`` fits on Gaussian rows."""
     from training.activations import Activations
-    from training.fitting import prepare, run
+    from training.fitting import run
+    from training.preparing import prepare
 
     everything = replace(path, narrow=0)
     worths = []
@@ -98,7 +105,10 @@ def measure(rows: int, dims: int, model: ModelSettings, path: PathSettings, runs
 def fingerprint(model: ModelSettings, path: PathSettings) -> str:
     """Identifies the settings that a null depends on; one added later leaves it as it was while at its default."""
     settings = {"model": asdict(replace(model, columns="set-aside")), "path": asdict(replace(path, narrow=0))}
-    settings = {part: {n: v for n, v in held.items() if _ADDED_LATER.get(n) != v} for part, held in settings.items()}
+    settings = {
+        part: {n: v for n, v in held.items() if _ADDED_LATER.get(n) != v and n not in _OF_THE_DATA}
+        for part, held in settings.items()
+    }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 

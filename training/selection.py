@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+SIGNIFICANT = 2.0  # standard errors
+
 
 @dataclass(frozen=True)
 class Vertex:
@@ -71,9 +73,10 @@ def _paired_error(differences: np.ndarray) -> float:
 def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
     """The hull's widest interval in log lambda, above ``null_worth``, among k >= 1; k = 0 if no worth exceeds it.
 
+    A worth that is not two standard errors above 0 is chance and exceeds nothing.
     Confidence is (widest - second widest) / widest, and 1 - largest worth / null_worth where k = 0.
     """
-    hull = lower_hull(J)
+    hull = lower_hull({k: J[k] for k in _beyond_chance(J)})
     largest = max((v.worth for v in hull[1:]), default=0.0)
     if largest <= null_worth:
         return Choice(0, 1 - max(largest, 0.0) / null_worth, hull)
@@ -81,6 +84,13 @@ def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
     ranked = sorted(widths, key=lambda k: -widths[k])
     second = widths[ranked[1]] if len(ranked) > 1 else 0.0
     return Choice(ranked[0], (widths[ranked[0]] - second) / widths[ranked[0]], hull)
+
+
+def _beyond_chance(J: dict[int, np.ndarray]) -> list[int]:
+    """The smallest k and every larger one whose J lies two standard errors of the difference below it."""
+    first, *others = sorted(J)
+    surely = [k for k in others if np.mean(J[first] - J[k]) > SIGNIFICANT * _paired_error(J[first] - J[k])]
+    return [first, *surely]
 
 
 def resampled(J: dict[int, np.ndarray], null_worth: float, draws: int = 200, seed: int = 0) -> dict[int, float]:

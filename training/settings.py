@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields, replace
 
 OBJECTIVES = ("likelihood", "adversarial")
+FRONTS = ("auto", "relevance", "principal", "whiten")
+ENERGIES = ("whitened", "layer")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,13 @@ class ModelSettings:
         early_steps: RK4 steps until debiasing starts.
         noise_floor: smallest standard deviation that counts as signal, as a share of the largest.
         columns: what to do with constant and duplicate columns, "set-aside" or "error".
+        front: which directions enter the flow: "relevance" (those that the net's answer uses; needs a head or a measured
+            relevance), "principal" (those of largest variance), "whiten" (all); "auto" is the first where there is a head, the
+            second for wide rows that are few (more than 32 columns and fewer than 20 rows for each), else the third.
+        keep: how many directions of "relevance" or "principal" enter; 0 leaves it to the data.
+        largest_loss: share of the answer's information that the directions of "relevance" may lose.
+        least_agreement: share of the answers that must stay as they are.
+        energy: in what units kinetic energy is measured, "whitened" or the "layer"'s own.
     """
 
     objective: str = "likelihood"
@@ -36,11 +45,22 @@ class ModelSettings:
     early_steps: int = 2
     noise_floor: float = 1e-3
     columns: str = "set-aside"
+    front: str = "auto"
+    keep: int = 0
+    largest_loss: float = 0.01
+    least_agreement: float = 0.99
+    energy: str = "whitened"
 
     def __post_init__(self) -> None:
         _typed(self)
         _positive(self, "hidden", "components", "steps", "early_steps")
-        _not_negative(self, "kappa", "rho", "augment")
+        _not_negative(self, "kappa", "rho", "augment", "keep")
+        for name, valid in (("front", FRONTS), ("energy", ENERGIES)):
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name} must be one of {', '.join(valid)}, got {getattr(self, name)!r}")
+        for name in ("largest_loss", "least_agreement"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
         if self.objective == "adversarial" and self.law != "bernoulli":

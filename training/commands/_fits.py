@@ -70,7 +70,8 @@ def one_run(options: "FitOptions") -> None:
     from training.checkpoints import Checkpoint
     from training.console import Console
     from training.data import read_data
-    from training.fitting import prepare, run
+    from training.fitting import run
+    from training.preparing import prepare
     from training.run_folder import RunFolder
     from training.stopping import signals_raise
 
@@ -102,7 +103,8 @@ def _help_the_first(options: "FitOptions") -> None:
     """Train as the first process does, so that what they agree on is the same; write and say nothing."""
     from training.checkpoints import Checkpoint
     from training.data import read_data
-    from training.fitting import prepare, run
+    from training.fitting import run
+    from training.preparing import prepare
     from training.run_folder import RunFolder
     from training.stopping import StoppedError
 

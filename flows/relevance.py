@@ -1,0 +1,362 @@
+r"""What the net uses of a layer: the Fisher information of its answer, pulled back to it, and how many directions carry it.
+
+G = E_x E_{y ~ p(.|x)} [grad log p(y|x) grad log p(y|x)^T], (D, D), nats per squared unit. With Sigma the rows' covariance, the
+eigenvectors of Sigma^(1/2) G Sigma^(1/2) sort directions by the answer that they carry: under x -> Ax + b the sorted coordinates
+stay as they are. *How many* are used is decided by interchange: keep the first r coordinates of a row, take the others from
+another row, and see what the answer loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from flows.answers import Normal, Softmax, answer_of
+from flows.front import Front
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LARGEST_LOSS, LEAST_AGREEMENT = 0.01, 0.99
+MOST_ROWS = 4096  # rows that gradients are taken at, and rows that exchange coordinates
+_BATCH = 1024
+_EVERY = 16  # ranks up to here are all on the curve
+
+Head = Callable[..., Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What comes after a layer, and what its answer is.
+
+    Attributes:
+        head: from rows (n, D) of the layer to the net's answer (n, ...), differentiable. One with an attribute ``at`` is first
+            asked for the head of certain rows, ``head.at(numbers)``: what comes after the layer may depend on the row.
+        answer: "softmax" (logits), "gaussian" (numbers with their ``noise``), "cosine" (an embedding), or a function from the
+            head's output to log-probabilities (n, C).
+        noise: of "gaussian" and "cosine": sd, sds (q,) or covariance (q, q); by default a tenth of the answers' spread.
+    """
+
+    head: Head
+    answer: str | Callable[[Tensor], Tensor] = "softmax"
+    noise: object = None
+
+
+class RelevanceError(ValueError):
+    """A head or an answer that nothing can be measured with; the message says why."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Relevance:
+    """What a net's answer needs of a layer. Made by :func:`measure`.
+
+    Attributes:
+        metric: G (D, D), nats per squared unit of the layer; float64.
+        information: I(y; x) in nats on held-out rows: what the answer says of the input.
+        carried: (S,) nats of answer that each direction carries, half the eigenvalues of Sigma^(1/2) G Sigma^(1/2), falling.
+        directions: (D, S), how the layer moves along each: one standard deviation of the rows.
+        curve: rows (r, nats lost, agreement of answers) of held-out rows whose other coordinates come from other rows.
+        principal: the same for the first r principal directions.
+        kept: r, the smallest number that loses at most ``largest_loss`` and keeps ``least_agreement`` of the answers.
+        principal_kept: the same for principal directions; None where none of those tried is enough.
+        largest_loss, least_agreement: share of the information, and of the answers.
+        answer: what kind of answer it is.
+        rows: how many rows gradients were taken at, and how many exchanged coordinates.
+        notes: what to know of it, in words.
+    """
+
+    metric: Tensor
+    information: float
+    carried: Tensor
+    directions: Tensor
+    curve: tuple[tuple[int, float, float], ...]
+    principal: tuple[tuple[int, float, float], ...]
+    kept: int
+    principal_kept: int | None
+    largest_loss: float
+    least_agreement: float
+    answer: str
+    rows: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lost(self) -> float:
+        """Nats lost with ``kept`` directions."""
+        return next(lost for r, lost, _ in self.curve if r == self.kept)
+
+    @property
+    def agreement(self) -> float:
+        """Agreement of the answers with ``kept`` directions."""
+        return next(same for r, _, same in self.curve if r == self.kept)
+
+    @property
+    def share(self) -> float:
+        """Share of the information that ``kept`` directions carry."""
+        return 1 - self.lost / self.information
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data without the metric and the directions, which are large."""
+        return {
+            "kept": self.kept,
+            "information": self.information,
+            "lost": self.lost,
+            "agreement": self.agreement,
+            "principal_kept": self.principal_kept,
+            "largest_loss": self.largest_loss,
+            "least_agreement": self.least_agreement,
+            "answer": self.answer,
+            "carried": self.carried.tolist(),
+            "curve": [list(point) for point in self.curve],
+            "principal": [list(point) for point in self.principal],
+            "rows": list(self.rows),
+            "notes": list(self.notes),
+        }
+
+    def __repr__(self) -> str:
+        dims = len(self.metric)
+        lines = [
+            f"the net uses {self.kept} of {dims} directions: they carry {self.share:.1%} of its answer's "
+            f"{self.information:.2f} nats, and {self.agreement:.1%} of answers stay as they are when the rest is exchanged"
+            f" between rows"
+        ]
+        needs = "more than were tried" if self.principal_kept is None else str(self.principal_kept)
+        lines.append(f"principal directions would have to be {needs} for the same")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Share of the information lost over the number of directions kept, by relevance and by variance."""
+        import matplotlib.pyplot as plt
+
+        ax = plt.figure(figsize=(5, 3.5), layout="constrained").gca() if ax is None else ax
+        for curve, name, colour in (
+            (self.curve, "by relevance", "#0072B2"),
+            (self.principal, "by variance (PCA)", "#E69F00"),
+        ):
+            ax.plot(
+                [r for r, *_ in curve],
+                [lost / self.information for _, lost, _ in curve],
+                "o-",
+                ms=3,
+                label=name,
+                color=colour,
+            )
+        ax.axhline(self.largest_loss, color="black", ls=":", lw=1, label=f"{self.largest_loss:.0%}")
+        ax.axvline(self.kept, color="#0072B2", ls=":", lw=1)
+        ax.set(
+            xlabel="directions kept; the others come from another row",
+            ylabel="share of the answer lost",
+            yscale="log",
+            title=f"the net uses {self.kept} of {len(self.metric)} directions",
+        )
+        ax.legend(fontsize=8)
+        ax.annotate(
+            f"n = {self.rows[1]}, {self.information:.2f} nats",
+            (0.99, 0.99),
+            xycoords="axes fraction",
+            ha="right",
+            va="top",
+            fontsize=7,
+        )
+        return ax
+
+
+def measure(
+    question: Question,
+    x: Tensor,
+    train: Tensor,
+    held_out: Tensor,
+    largest_loss: float = LARGEST_LOSS,
+    least_agreement: float = LEAST_AGREEMENT,
+    seed: int = 0,
+    noise_floor: float = 1e-3,
+    metric: Tensor | None = None,
+    sources: Tensor | None = None,
+) -> Relevance:
+    """Relevance of a layer for the answer of what comes after it.
+
+    Args:
+        question: what comes after the layer, and what its answer is.
+        x: (N, D) rows of the layer.
+        train, held_out: row numbers; G and Sigma are of the first, the curve of the second.
+        largest_loss, least_agreement: what the kept directions may lose of the information, and must keep of the answers.
+        seed: draws rows, answers and who exchanges with whom.
+        noise_floor: as :meth:`flows.Front.from_rows`.
+        metric: G where it is known already; then ``head`` is only asked for answers.
+        sources: (N,) of the rows; rows exchange with rows of other sources.
+
+    Raises:
+        RelevanceError: a head whose answer is not one finite, differentiable row for each row, or does not depend on the layer.
+    """
+    head, generator = question.head, torch.Generator().manual_seed(seed)
+    some, shown = (_drawn(rows, generator) for rows in (train, held_out))
+    outputs = _answers(head, x, shown)
+    kind = answer_of(question.answer, outputs, question.noise)
+    notes = _steady(head, x, shown, outputs, kind)
+    information = kind.information(outputs)
+    if not information > 1e-9:
+        raise RelevanceError(
+            "the net's answer does not depend on this layer: its information I(y; x) is 0 nats; "
+            "check that the head is trained and takes rows of this layer"
+        )
+    metric = fisher(head, x, some, kind, generator) if metric is None else metric
+    front = Front.from_rows(x[train].double(), noise_floor, kind="relevance", metric=metric)
+    plain = Front.from_rows(x[train].double(), noise_floor, kind="principal")
+    partner = _partners(shown, sources, generator)
+
+    def curve(front: Front) -> tuple[tuple[tuple[int, float, float], ...], int | None]:
+        limits = largest_loss * information, least_agreement
+        return _curve(head, front, x, shown, partner, outputs, kind, limits)
+
+    (found, kept), (principal, principal_kept) = curve(front), curve(plain)
+    if kept is None:
+        kept = found[-1][0]
+        notes.append(f"{kept} directions still lose more than {largest_loss:.0%}: all that vary are kept")
+    root = front.displacement(torch.eye(front.stored, dtype=torch.float64)).T
+    return Relevance(
+        metric=metric,
+        information=information,
+        carried=0.5 * (root * (metric @ root)).sum(0),
+        directions=root,
+        curve=found,
+        principal=principal,
+        kept=kept,
+        principal_kept=principal_kept,
+        largest_loss=largest_loss,
+        least_agreement=least_agreement,
+        answer=question.answer if isinstance(question.answer, str) else "log-probabilities",
+        rows=(len(some), len(shown)),
+        notes=tuple(notes),
+    )
+
+
+def fisher(head: Head, x: Tensor, rows: Tensor, kind: Softmax | Normal, generator: torch.Generator) -> Tensor:
+    """G (D, D) float64 at the rows numbered ``rows``: one backward pass for each answer of few, one for a drawn one of many."""
+    total, count = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64), 0
+    for numbers in rows.split(_BATCH):
+        inputs = x[numbers].clone().requires_grad_()
+        with torch.enable_grad():
+            output = _at(head, numbers)(inputs)
+            if not output.requires_grad:
+                raise RelevanceError(
+                    "the head's answer has no gradient with respect to its rows; it must be made of differentiable torch "
+                    "operations (no detach, argmax, rounding or no_grad inside)"
+                )
+            losses = list(kind.losses(output, generator))
+            for i, (loss, weight) in enumerate(losses):
+                (slope,) = torch.autograd.grad(loss.sum(), inputs, retain_graph=i + 1 < len(losses), allow_unused=True)
+                if slope is None:
+                    continue
+                slope = slope.detach().cpu()
+                total += ((slope * weight.detach().cpu()[:, None]).T @ slope).double()
+        count += len(numbers)
+    if not bool(total.isfinite().all()):
+        raise RelevanceError("the gradient of the head's answer is not finite at some rows; check the head there")
+    return total / count
+
+
+def _curve(
+    head: Head,
+    front: Front,
+    x: Tensor,
+    rows: Tensor,
+    partner: Tensor,
+    outputs: Tensor,
+    kind: Softmax | Normal,
+    limits: tuple[float, float],
+) -> tuple[tuple[tuple[int, float, float], ...], int | None]:
+    """Points (r, nats lost, agreement), and the smallest r within the limits, None if there is none."""
+    y = front.coordinates(x[rows].double())
+    moved = y[partner] - y
+    points: dict[int, tuple[float, float]] = {}
+
+    def enough(r: int) -> bool:
+        if r not in points:
+            other = x[rows] + front.displacement(moved[:, r:], r).to(x.dtype)
+            answers = _answers(head, other, rows, own=False)
+            points[r] = float(kind.divergence(outputs, answers).mean()), float(kind.agreement(outputs, answers).mean())
+        return points[r][0] <= limits[0] and points[r][1] >= limits[1]
+
+    last = 0
+    for r in _grid(front.stored):
+        last, failed = r, last
+        if enough(r):
+            break
+    while enough(last) and last - failed > 1:  # between two points of the grid
+        middle = (last + failed) // 2
+        last, failed = (middle, failed) if enough(middle) else (last, middle)
+    for r in _grid(front.stored):  # a little beyond, to see the curve go on
+        if r <= min(2 * last, _EVERY):
+            enough(r)
+    kept = last if enough(last) else None
+    return tuple((r, *points[r]) for r in sorted(points)), kept
+
+
+def _grid(stored: int) -> Sequence[int]:
+    grid = list(range(min(stored, _EVERY) + 1))
+    while grid[-1] < stored:
+        grid.append(min(stored, grid[-1] * 5 // 4))
+    return grid
+
+
+def _partners(rows: Tensor, sources: Tensor | None, generator: torch.Generator) -> Tensor:
+    """For every place of ``rows`` another, of another source as far as a few draws find one."""
+    count = len(rows)
+    partner = (torch.arange(count) + torch.randint(1, count, (count,), generator=generator)) % count
+    if sources is not None:
+        own = sources[rows]
+        for _ in range(8):
+            same = (own[partner] == own).nonzero().squeeze(1)
+            partner[same] = torch.randint(count, (len(same),), generator=generator)
+    return partner
+
+
+def _drawn(rows: Tensor, generator: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS]]
+
+
+def _at(head: Head, numbers: Tensor) -> Head:
+    return head.at(numbers) if hasattr(head, "at") else head
+
+
+@torch.no_grad()
+def _answers(head: Head, x: Tensor, rows: Tensor, own: bool = True) -> Tensor:
+    """The head's output (n, ...) at rows numbered ``rows`` of ``x``, or at ``x`` in their places; float64 on the CPU."""
+
+    parts = []
+    for places in torch.arange(len(rows)).split(_BATCH):
+        numbers = rows[places]
+        output = _at(head, numbers)(x[numbers if own else places])
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            got = output.dtype if isinstance(output, Tensor) else type(output).__name__
+            raise RelevanceError(
+                f"the head must return a tensor of floating-point numbers, got {got}; return logits or numbers"
+            )
+        if output.ndim < 2:
+            output = output[:, None] if output.ndim else output[None, None]
+        if len(output) != len(places):
+            raise RelevanceError(
+                f"the head returned {len(output)} answers for {len(places)} rows, expected one a row; "
+                "it must take rows (n, D) and return (n, ...)"
+            )
+        parts.append(output.flatten(1).cpu().double())
+    found = torch.cat(parts)
+    bad = int((~found.isfinite().all(1) & ~(found == -torch.inf).any(1)).sum())
+    if bad:
+        raise RelevanceError(f"the head's answer is NaN or inf at {bad} of {len(found)} rows; check the head there")
+    return found
+
+
+def _steady(head: Head, x: Tensor, rows: Tensor, outputs: Tensor, kind: Softmax | Normal) -> list[str]:
+    """A note where the same rows get other answers the second time."""
+    again = _answers(head, x, rows[:_BATCH])
+    moved = float(kind.divergence(outputs[: len(again)], again).mean())
+    if moved > 1e-6:
+        return [
+            f"the head is not deterministic: the same rows get answers {moved:.3g} nats apart the second time; "
+            "put the model in eval mode (dropout off), or that much counts as lost"
+        ]
+    return []

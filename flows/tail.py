@@ -1,0 +1,161 @@
+"""The rest of a net after one of its layers, as a function of rows of that layer, each row in its own context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flows.intervening import replaced_output
+from flows.layers import find_layer
+
+Read = Callable[[Any], Tensor]
+
+
+class Tail:
+    """What a model answers where one position of a layer's output is replaced by a given row and all else is as it was.
+
+    ``tail(x)`` takes all N rows (N, D) and returns their answers (N, ...); ``tail.at(numbers)`` is the same for some of them. One
+    forward pass of the model on as many examples as there are rows; differentiable in ``x``. The model runs in eval mode and its
+    parameters get no gradients.
+
+    Args:
+        model: any torch module.
+        layer: path of ``model.named_modules()`` that puts out (B, D), (B, T, D), (B, D, H, W) or a tuple that begins with one.
+        inputs: (E, ...) examples, or a dict of keyword arguments of E each.
+        examples: (N,) the example of each row (default row i is of example i).
+        positions: (N,) its position, all axes but the examples' and the channels' run together; None where there are none.
+        answer_at: where its answer stands: None for models with one answer an example, "same" position, or a position's number.
+        read: from what the model returns to logits or numbers; by default a tensor, ``.logits``, or the first of a tuple.
+        channel_axis: axis of the channels; by default the last, of four axes the second.
+
+    Raises:
+        TypeError, ValueError: no torch module, no such layer, or rows that are no positions of examples.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str,
+        inputs: Any,
+        examples: Tensor | None = None,
+        positions: Tensor | None = None,
+        answer_at: str | int | None = None,
+        read: Read | None = None,
+        channel_axis: int | None = None,
+    ):
+        self.model, self.layer, self.module = model, layer, find_layer(model, layer)
+        self.inputs, self.answer_at, self.read = inputs, answer_at, read or answers_in
+        count = len(next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs)
+        self.examples = torch.arange(count) if examples is None else examples
+        self.positions, self.channel_axis = positions, channel_axis
+        if len(self.examples) and not 0 <= int(self.examples.min()) <= int(self.examples.max()) < count:
+            raise ValueError(
+                f"rows name examples up to {int(self.examples.max())}, there are {count}; number them from 0"
+            )
+        if positions is not None and len(positions) != len(self.examples):
+            raise ValueError(f"got {len(positions)} positions for {len(self.examples)} rows, expected one each")
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Answers (N, ...) of rows ``x`` (N, D)."""
+        return self.at(torch.arange(len(self)))(x)
+
+    def at(self, numbers: Tensor) -> Callable[[Tensor], Tensor]:
+        """The tail of the rows ``numbers`` (n,): from (n, D) to answers (n, ...)."""
+        examples = self.examples[numbers]
+        positions = None if self.positions is None else self.positions[numbers]
+        inputs = _some(self.inputs, examples)
+
+        def answers(x: Tensor) -> Tensor:
+            if len(x) != len(examples):
+                raise ValueError(f"got {len(x)} rows for {len(examples)} places, expected one each")
+            return self._answers(x, inputs, positions)
+
+        return answers
+
+    def _answers(self, x: Tensor, inputs: Any, positions: Tensor | None) -> Tensor:
+        def put(output: Tensor) -> Tensor:
+            axis = (1 if output.ndim == 4 else -1) if self.channel_axis is None else self.channel_axis
+            last = output.movedim(axis, -1)
+            if x.shape[1] != last.shape[-1]:
+                raise ValueError(f"layer {self.layer!r} puts out {last.shape[-1]} channels, rows have {x.shape[1]}")
+            flat = last.flatten(1, -2) if last.ndim > 2 else last[:, None]
+            place = torch.zeros(len(x), dtype=torch.long) if positions is None else positions
+            if positions is None and flat.shape[1] > 1:
+                raise ValueError(
+                    f"layer {self.layer!r} puts out {flat.shape[1]} positions an example; say which with positions="
+                )
+            new = flat.clone()
+            new[torch.arange(len(x)), place.to(flat.device)] = x.to(flat)
+            return new.reshape(last.shape).movedim(-1, axis)
+
+        runs = 0
+
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            return replaced_output(output, put, self.layer)
+
+        with _frozen(self.model):
+            handle = self.module.register_forward_hook(hook)
+            try:
+                output = self.read(self.model(**inputs) if isinstance(inputs, Mapping) else self.model(inputs))
+            finally:
+                handle.remove()
+        if runs != 1:
+            raise RuntimeError(f"layer {self.layer!r} ran {runs} times in one forward pass, expected once")
+        if self.answer_at is None:
+            return output
+        if output.ndim < 3:
+            raise ValueError(
+                f"the model's answer has shape {tuple(output.shape)}, expected (examples, positions, ...); pass answer_at=None"
+            )
+        place = positions if self.answer_at == "same" else torch.full((len(x),), int(self.answer_at))
+        return output[torch.arange(len(x)), place]
+
+
+def answers_in(output: Any) -> Tensor:
+    """The tensor of a model's output: itself, its ``logits``, or the first of a tuple.
+
+    Raises:
+        TypeError: there is none.
+    """
+    found = getattr(output, "logits", output)
+    if isinstance(found, Mapping):
+        found = found.get("logits", next(iter(found.values()), None))
+    if isinstance(found, (tuple, list)):
+        found = next((part for part in found if isinstance(part, Tensor)), None)
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"the model returned {type(output).__name__} without a tensor of answers; pass read=, a function of it"
+        )
+    return found
+
+
+def _some(inputs: Any, examples: Tensor) -> Any:
+    if isinstance(inputs, Mapping):
+        return {name: value[examples] if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    return inputs[examples]
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients of parameters inside; as before afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    learns = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    try:
+        model.eval()
+        for parameter in learns:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, flag in learns.items():
+            parameter.requires_grad_(flag)
