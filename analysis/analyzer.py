@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
 ROWS_AT_ONCE = 20_000
+_MOST_ASKED = 2000
 
 
 @dataclass(frozen=True, repr=False)
@@ -277,7 +278,7 @@ class Analyzer:
         answer: Any = "softmax",
         noise: object = None,
         nuisance: object = None,
-        most_rows: int = 2000,
+        most_rows: int = _MOST_ASKED,
         **where: Any,
     ) -> Faithfulness | Nothing:
         """What the net's answers do where noise is redrawn and structure is exchanged; held-out rows alone.
@@ -294,11 +295,21 @@ class Analyzer:
             ValueError, TypeError: nothing to ask, or not exactly one thing; a head, inputs or nuisance that do not fit.
         """
         from analysis.asking import question_of
-        from analysis.faithfulness import faithfulness
 
         question = question_of(self.question, head, model, layer, inputs, answer, noise, where)
         if not self.flow.structure_dim:
             return Nothing("faithfulness")
+        if question is self.question and nuisance is None and most_rows == _MOST_ASKED:
+            return self._faithfulness
+        return self._asked(question, nuisance, most_rows)
+
+    @cached_property
+    def _faithfulness(self) -> Faithfulness:
+        return self._asked(self.question)  # type: ignore[arg-type]
+
+    def _asked(self, question: Question, nuisance: object = None, most_rows: int = _MOST_ASKED) -> Faithfulness:
+        from analysis.faithfulness import faithfulness
+
         held = self.is_held_out
         sources, labels = (None if each is None else each[held] for each in (self.sources, self.labels))
         x = self.x[torch.from_numpy(held)]

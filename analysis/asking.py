@@ -74,7 +74,7 @@ class Asked:
         effect: Tensor | float = 0.0,
     ):
         self.head, self.numbers, self.partner, self.added = question.head, numbers, partner, effect
-        check_rows(question.head, x, numbers, effect)
+        check_rows(question.head, x, numbers)
         self.own = self._answers(x)
         self.kind = answer_of(question.answer, self.own, question.noise)
         self.information = self.kind.information(self.own)
@@ -173,22 +173,21 @@ def question_of(
     return Question(head, answer, noise)
 
 
-def check_rows(head: object, x: Tensor, numbers: Tensor, effect: Tensor | float = 0.0) -> None:
+def check_rows(head: object, x: Tensor, numbers: Tensor) -> None:
     """Whether a head that knows its rows knows these.
 
     Raises:
         ValueError: it is of fewer rows, or the layer puts out other rows there.
     """
-    count = len(head) if isinstance(head, Tail) else None
-    if count is None:
+    if not isinstance(head, Tail):
         return
-    if int(numbers.max()) >= count:
+    if int(numbers.max()) >= len(head):
         raise ValueError(
-            f"the head is of {count} rows, the analyzer has row number {int(numbers.max())}; "
+            f"the head is of {len(head)} rows, the analyzer has row number {int(numbers.max())}; "
             "give the inputs of the data that was fitted, in the same order"
         )
-    own = head.rows(numbers[:_SHOWN]).to(x)  # type: ignore[attr-defined]
-    shown = (x + effect)[:_SHOWN]
+    own = head.rows(numbers[:_SHOWN]).to(x)
+    shown = x[:_SHOWN]
     if own.shape[1] != x.shape[1]:
         raise ValueError(
             f"the layer puts out {own.shape[1]} columns, the rows have {x.shape[1]}; name the layer fitted"

@@ -1,4 +1,4 @@
-"""What is done to rows: a part (a flow's, or a plain subspace) or its rest is put to its mean, drawn, or taken from other rows."""
+"""What is done to rows: a part (a flow's block, a plain subspace) or the rest is put to its mean, drawn, or taken from others."""
 
 from __future__ import annotations
 

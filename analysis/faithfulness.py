@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from analysis import drawing
 from analysis.asking import Asked, Effect, Swap
 from analysis.edits import WAYS, Edits, OfDirections, OfFlow, subspaces
-from analysis.faithfulness_words import PARTS, lines, verdict
+from analysis.faithfulness_words import PARTS, headline, lines, verdict
 from analysis.progress import tracked
 from flows.inputs import as_tensor
 from flows.nuisance import as_nuisance
@@ -112,7 +112,7 @@ class Faithfulness:
         ax.set_yscale("symlog", linthresh=1e-3)
         ax.set_ylim(0, None)
         ax.set_xticks(range(k + 1) if k <= 20 else range(0, k + 1, 5))
-        ax.set_title(f"What the net's answer needs: {k} dimensions of the block", fontsize=11)
+        ax.set_title(headline(self), fontsize=11)
         ax.legend(fontsize=8)
         drawing.corner(ax, f"n = {self.rows}, I = {self.information:.2f} nats, seed {self.seed}")
         return ax

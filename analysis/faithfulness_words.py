@@ -27,8 +27,8 @@ def verdict(found: Faithfulness) -> str:
     block, others = found.parts[0], found.parts[1:]
     k, rest = found.structure_dim, found.rest_dim
 
-    def beside(value: Callable[[Part], str]) -> str:
-        return ", ".join(f"{_OTHERS[part.name]} {value(part)}" for part in reversed(others))
+    def beside(value: Callable[[Part], str], lead: str = "") -> str:
+        return ", ".join(f"{lead}{k} {_OTHERS[part.name]} ones {value(part)}" for part in reversed(others))
 
     def kept(part: Part) -> str:
         same = part.rest["redrawn"].agreement
@@ -40,10 +40,18 @@ def verdict(found: Faithfulness) -> str:
         noise = f"redrawing {_directions(rest)} called noise leaves {kept(block)} of the answers as they are"
     else:
         noise = f"redrawing {_directions(rest)} called noise leaves the answers at a cosine of {kept(block)} to what they were"
-    noise += f" (all but {k}: {beside(kept)})" if rest else ""
+    noise += f" ({beside(kept, 'all but ')})" if rest else ""
     moves = "makes {} of answers follow the donor" if found.is_choice else "takes {} of answers to the donor's"
     follow = moves.format(_percent(block.swap.follow))
     return f"{noise}; exchanging the block {follow} ({beside(lambda part: _percent(part.swap.follow))})"
+
+
+def headline(found: Faithfulness) -> str:
+    """The same for the head of a plot."""
+    block = found.parts[0]
+    same, follow = block.rest["redrawn"].agreement, _percent(block.swap.follow)
+    stays = f"{_percent(same)} of answers stay" if found.is_choice else f"answers at a cosine of {same:.3f}"
+    return f"noise redrawn: {stays}; block exchanged: {follow} follow"
 
 
 def lines(found: Faithfulness) -> Iterator[str]:
