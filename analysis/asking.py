@@ -53,11 +53,11 @@ class Asked:
 
     Args:
         question: what comes after the layer, and what its answer is.
-        x: rows (n, D) as the net knows them.
+        x: rows (n, D).
         numbers: (n,) their numbers in the data that the head was made for; only a head with ``at`` asks for them.
         partner: (n,) the donor of each.
         labels: (n,) class numbers, or None.
-        effect: (n, D) what edited rows lack of the net's, or 0.
+        effect: (n, D) what rows lack of those that the net knows, their nuisance, or 0.
 
     Raises:
         RelevanceError: a head whose answer is not one finite row for each row, or does not depend on the layer.
@@ -74,7 +74,7 @@ class Asked:
         effect: Tensor | float = 0.0,
     ):
         self.head, self.numbers, self.partner, self.added = question.head, numbers, partner, effect
-        check_rows(question.head, x, numbers)
+        check_rows(question.head, x + effect, numbers)
         self.own = self._answers(x)
         self.kind = answer_of(question.answer, self.own, question.noise)
         self.information = self.kind.information(self.own)

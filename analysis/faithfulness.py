@@ -163,7 +163,7 @@ def faithfulness(
     classes = None if labels is None or labels.dtype.kind not in "iu" else torch.from_numpy(labels[chosen]).long()
     effect = _effect(flow, nuisance, names)
     with torch.no_grad():
-        asked = Asked(question, rows + effect, names, partner, classes, effect)
+        asked = Asked(question, rows, names, partner, classes, effect)
         return _measured(flow, rows, asked, generator, seed)
 
 

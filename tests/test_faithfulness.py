@@ -138,7 +138,8 @@ def test_idle_directions_are_edited_and_what_the_front_does_not_model_is_kept() 
 @pytest.mark.parametrize("kind", ["whiten", "principal", "relevance"])
 def test_subspaces_are_orthonormal_and_the_principal_one_is_that_of_the_rows(kind) -> None:
     x = drawn(400, 4) * torch.tensor([1.0, 5, 3, 0.5])
-    metric = drawn(4, 4).double().square().diag().diag() + 0.1 * torch.eye(4).double() if kind == "relevance" else None
+    mixed = drawn(4, 4, seed=1).double()
+    metric = mixed @ mixed.T if kind == "relevance" else None
     front = Front.from_rows(x, kind=kind, metric=metric, keep=2)
     named = dict(subspaces(front, 2, torch.Generator().manual_seed(0)))
     assert list(named) == (["relevant"] if kind == "relevance" else []) + ["principal", "random"]
@@ -303,8 +304,22 @@ def test_rows_are_drawn_by_the_seed(linear, untouched_rng) -> None:
         )
     assert (found.rows, found.seed) == (100, 3) and found.to_dict() == again.to_dict()
     assert "100 rows" in repr(found) and "seed 3" in repr(found)
-    other = faithfulness(flow, x, Question(lambda r: r), sources=sources, seed=4, most_rows=100)
-    assert found.to_dict() != other.to_dict()
+    for most in (100, ROWS):  # other rows, and other donors and noise
+        one, other = (faithfulness(flow, x, Question(lambda r: r), seed=seed, most_rows=most) for seed in (3, 4))
+        assert (one.information == other.information) == (most == ROWS)
+        assert one["block"].rest["redrawn"].lost != other["block"].rest["redrawn"].lost
+
+
+def test_rows_exchange_with_rows_of_other_sources(linear) -> None:
+    flow, x = linear
+    sources = np.arange(ROWS) % 20
+
+    class SaysItsSource:
+        def at(self, numbers):
+            return lambda rows: 9.0 * nn.functional.one_hot(numbers % 20, 20)
+
+    found = faithfulness(flow, x, Question(SaysItsSource()), sources=sources)
+    assert found.pairs == ROWS > faithfulness(flow, x, Question(SaysItsSource())).pairs
 
 
 def test_plot_and_plain_data(linear) -> None:
