@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FEWEST_ROWS, MOST_ROWS = 20, 2000
 _POINTS = 12  # of a curve
+_AS_WELL = 0.005
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ class Faithfulness:
     def share(self, lost: float) -> float:
         """Nats lost as a share of the information."""
         return lost / self.information
+
+    def does_as_well(self, part: Part) -> bool:
+        """Whether a plain part keeps, redrawn around and exchanged, at most half a percent fewer answers than the block."""
+        block = self.parts[0]
+        kept = block.rest["redrawn"].agreement - part.rest["redrawn"].agreement
+        return max(kept, block.swap.follow - part.swap.follow) <= _AS_WELL
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what is not finite as None."""

@@ -68,6 +68,11 @@ def lines(found: Faithfulness) -> Iterator[str]:
         effects = "".join(f"{part.rest[way].lost:10.3f}{part.rest[way].agreement:8.3f}" for way in WAYS)
         swap = part.swap
         yield f"{PARTS[part.name]:<{_WIDTH}}{effects}{_cell(swap.follow, 9)}{_cell(swap.stay, 8)}{swap.missing:8.3f}"
+    equal = [
+        f"{found.structure_dim} {_OTHERS[part.name]} directions" for part in found.parts[1:] if found.does_as_well(part)
+    ]
+    if equal:
+        yield f"{' and '.join(equal)} do as well: for this answer alone no flow is needed"
     yield from _task(found)
     yield "nats moved where one dimension is exchanged: " + ", ".join(
         f"s{i + 1} {nats:.3f}" for i, nats in enumerate(found.moved)
@@ -114,7 +119,15 @@ def _directions(count: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.3g} %" if share < 0.995 else f"{100 * share:.1f} %"
+    if math.isnan(share):
+        return "-"
+    return (
+        f"{100 * share:.3g} %"
+        if 1e-4 <= share < 0.995
+        else "under 0.01 %"
+        if 0 < share < 1e-4
+        else f"{100 * share:.1f} %"
+    )
 
 
 def _cell(value: float, width: int) -> str:

@@ -233,6 +233,12 @@ def doubts(analyzer: Analyzer) -> list[str]:
     if certificate.verdict != "certified at delta":
         lines.append(f"The split into structure and noise: {certificate.verdict}. {certificate.reason}")
     lines.append(repr(tear).splitlines()[0])
+    if analyzer.question and analyzer.structure_dim:
+        same = analyzer.faithfulness().parts[0].rest["redrawn"].agreement  # type: ignore[union-attr]
+        if same < 0.99:
+            lines.append(
+                f"The net reads what is called noise: redrawn, its answers agree at {same:.3f} with what they were."
+            )
     held = int(analyzer.is_held_out.sum())
     if held < 3000:
         lines.append(
