@@ -148,7 +148,7 @@ def faithfulness(
         nuisance: of all rows of that data, where the flow was fitted with one: the net sees rows with it.
         seed: draws rows, donors, noise and random directions.
 
-    Cost: k + 18 inversions of the flow and at most k + 70 passes of the head over the rows.
+    Cost: at most k + 17 inversions of the flow and k + 70 passes of the head over the rows.
 
     Raises:
         ValueError: too few rows, a nuisance that is missing or of other rows, or a head that does not fit (see

@@ -8,7 +8,10 @@ from training.commands._runs import analyzer_of, ask_its_net, reader
 
 
 def main(argv: list[str]) -> int:
-    """``unknot analyze RUN [--data x.npy] [--json]``: everything that the analyzer says, in plain lines."""
+    """``unknot analyze RUN [--data x.npy] [--json]``: everything that the analyzer says, in plain lines.
+
+    Of a run of a subject the net is trained again, and asked what it uses.
+    """
     given = reader("analyze", "Say what structure a finished run found.", argv, json=True)
     analyzer = analyzer_of(given.run, given)
     ask_its_net(analyzer, given)
