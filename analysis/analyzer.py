@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from analysis.certificate import Certificate
     from analysis.density import Density
+    from analysis.faithfulness import Faithfulness
     from analysis.groups import Groups
     from analysis.hierarchy import Hierarchy
     from analysis.intrinsic import IntrinsicDimension
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
     from analysis.topology.knot import Knot
     from analysis.topology.linking import Linking
     from analysis.topology.loops import Loops
+    from flows.relevance import Question
 
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
 ROWS_AT_ONCE = 20_000
+_MOST_ASKED = 2000
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,6 +75,7 @@ class Analyzer:
         rows: (N,) what to call the rows (default 0, 1, ...).
         run: the run that the flow comes from.
         seed: draws subsamples, resamples and the certificate's noise.
+        question: what comes after the layer, for :meth:`faithfulness`.
 
     Raises:
         ValueError: rows of another width, NaN or inf, no rows, or metadata of another length.
@@ -93,6 +97,7 @@ class Analyzer:
         rows: ArrayLike | None = None,
         run: SavedRun | None = None,
         seed: int = 0,
+        question: Question | None = None,
     ):
         if isinstance(flow, Fitted):
             own = rows_of(flow, x)
@@ -100,7 +105,8 @@ class Analyzer:
             labels = own["labels"] if labels is None else labels
             sources = own["sources"] if sources is None else sources
             is_held_out = own["is_held_out"] if is_held_out is None else is_held_out
-        self._flow, self.run, self.seed = flow, run, seed
+            question = own["question"] if question is None else question
+        self._flow, self.run, self.seed, self.question = flow, run, seed, question
         self.x = _rows_of(flow, x)
         count = len(self.x)
         self.labels = _each("labels", labels, count)
@@ -283,6 +289,53 @@ class Analyzer:
             200, min(2000, 10_000 // self.structure_dim)
         )  # each dimension put to zero inverts the flow anew
         return hierarchy(self.flow, self.x, result.get("worth"), result.get("prices"), self.seed, most_rows)
+
+    def faithfulness(
+        self,
+        model: Any = None,
+        layer: str = "",
+        inputs: Any = None,
+        *,
+        head: Any = None,
+        answer: Any = "softmax",
+        noise: object = None,
+        nuisance: object = None,
+        most_rows: int = _MOST_ASKED,
+        **where: Any,
+    ) -> Faithfulness | Nothing:
+        """What the net's answers do where noise is redrawn and structure is exchanged; held-out rows alone.
+
+        Args:
+            model, layer, inputs: as :class:`flows.Tail`, examples in the order of the data that was fitted; ``where`` its
+                ``examples``, ``positions``, ``answer_at``, ``read``, ``channel_axis``.
+            head: instead from rows (n, D) to answers; one with ``at`` is asked by the rows' numbers. By default ``question``.
+            answer, noise: what the answer is, as ``training.relevance``.
+            nuisance: of all rows that were fitted, where the flow has one.
+            most_rows: of more so many are drawn; a net that is slow to run wants fewer.
+
+        Raises:
+            ValueError, TypeError: nothing to ask, or not exactly one thing; a head, inputs or nuisance that do not fit.
+        """
+        from analysis.asking import question_of
+
+        question = question_of(self.question, head, model, layer, inputs, answer, noise, where)
+        if not self.flow.structure_dim:
+            return Nothing("faithfulness")
+        if question is self.question and nuisance is None and most_rows == _MOST_ASKED:
+            return self._faithfulness
+        return self._asked(question, nuisance, most_rows)
+
+    @cached_property
+    def _faithfulness(self) -> Faithfulness:
+        return self._asked(self.question)  # type: ignore[arg-type]
+
+    def _asked(self, question: Question, nuisance: object = None, most_rows: int = _MOST_ASKED) -> Faithfulness:
+        from analysis.faithfulness import faithfulness
+
+        held = self.is_held_out
+        sources, labels = (None if each is None else each[held] for each in (self.sources, self.labels))
+        x = self.x[torch.from_numpy(held)]
+        return faithfulness(self.flow, x, question, self.rows[held], sources, labels, nuisance, self.seed, most_rows)
 
     def examples(
         self, *, piece: int | None = None, dimension: int | None = None, level: float | None = None, count: int = 10

@@ -48,4 +48,5 @@ def rows_of(result: Fitted, x: object = None) -> dict[str, Any]:
         "sources": None if own.sources is None else own.sources[index].numpy(),
         "is_held_out": np.arange(len(numbers)) < len(result.held_out),
         "rows": numbers,
+        "question": own.question,
     }

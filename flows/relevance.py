@@ -193,7 +193,7 @@ def measure(
     """
     head, generator = question.head, torch.Generator().manual_seed(seed)
     some, shown = (_drawn(rows, generator) for rows in (train, held_out))
-    outputs = _answers(head, x, shown)
+    outputs = answers_at(head, x, shown)
     kind = answer_of(question.answer, outputs, question.noise)
     notes = _steady(head, x, shown, outputs, kind)
     information = kind.information(outputs)
@@ -205,7 +205,7 @@ def measure(
     metric = fisher(head, x, some, kind, generator) if metric is None else metric
     front = Front.from_rows(x[train].double(), noise_floor, kind="relevance", metric=metric)
     plain = Front.from_rows(x[train].double(), noise_floor, kind="principal")
-    partner = _partners(shown, sources, generator)
+    partner = partners(shown, sources, generator)
 
     def curve(front: Front) -> tuple[tuple[tuple[int, float, float], ...], int | None]:
         limits = largest_loss * information, least_agreement
@@ -276,7 +276,7 @@ def _curve(
     def enough(r: int) -> bool:
         if r not in points:
             other = x[rows] + front.displacement(moved[:, r:], r).to(x.dtype)
-            answers = _answers(head, other, rows, own=False)
+            answers = answers_at(head, other, rows, own=False)
             points[r] = float(kind.divergence(outputs, answers).mean()), float(kind.agreement(outputs, answers).mean())
         return points[r][0] <= limits[0] and points[r][1] >= limits[1]
 
@@ -302,7 +302,7 @@ def _grid(stored: int) -> Sequence[int]:
     return grid
 
 
-def _partners(rows: Tensor, sources: Tensor | None, generator: torch.Generator) -> Tensor:
+def partners(rows: Tensor, sources: Tensor | None, generator: torch.Generator) -> Tensor:
     """For every place of ``rows`` another, of another source as far as a few draws find one."""
     count = len(rows)
     partner = (torch.arange(count) + torch.randint(1, count, (count,), generator=generator)) % count
@@ -323,9 +323,12 @@ def _at(head: Head, numbers: Tensor) -> Head:
 
 
 @torch.no_grad()
-def _answers(head: Head, x: Tensor, rows: Tensor, own: bool = True) -> Tensor:
-    """The head's output (n, ...) at rows numbered ``rows`` of ``x``, or at ``x`` in their places; float64 on the CPU."""
+def answers_at(head: Head, x: Tensor, rows: Tensor, own: bool = True) -> Tensor:
+    """The head's output (n, q) at rows numbered ``rows`` of ``x``, or at ``x`` in their places; float64 on the CPU.
 
+    Raises:
+        RelevanceError: an answer that is not one row of finite numbers for each row.
+    """
     parts = []
     for places in torch.arange(len(rows)).split(_BATCH):
         numbers = rows[places]
@@ -352,7 +355,7 @@ def _answers(head: Head, x: Tensor, rows: Tensor, own: bool = True) -> Tensor:
 
 def _steady(head: Head, x: Tensor, rows: Tensor, outputs: Tensor, kind: Softmax | Normal) -> list[str]:
     """A note where the same rows get other answers the second time."""
-    again = _answers(head, x, rows[:_BATCH])
+    again = answers_at(head, x, rows[:_BATCH])
     moved = float(kind.divergence(outputs[: len(again)], again).mean())
     if moved > 1e-6:
         return [

@@ -79,28 +79,62 @@ class Tail:
 
         return answers
 
+    @torch.no_grad()
+    def rows(self, numbers: Tensor) -> Tensor:
+        """What the layer itself puts out (n, D) at the places of the rows ``numbers`` (n,)."""
+        examples = self.examples[numbers]
+        positions = None if self.positions is None else self.positions[numbers]
+        found: list[Tensor] = []
+
+        def look(output: Tensor) -> Tensor:
+            flat, place, _ = self._places(output, len(examples), positions)
+            found.append(flat[torch.arange(len(examples)), place])
+            return output
+
+        self._run(_some(self.inputs, examples), look)
+        return found[0]
+
     def _answers(self, x: Tensor, inputs: Any, positions: Tensor | None) -> Tensor:
         def put(output: Tensor) -> Tensor:
-            axis = (1 if output.ndim == 4 else -1) if self.channel_axis is None else self.channel_axis
-            last = output.movedim(axis, -1)
-            if x.shape[1] != last.shape[-1]:
-                raise ValueError(f"layer {self.layer!r} puts out {last.shape[-1]} channels, rows have {x.shape[1]}")
-            flat = last.flatten(1, -2) if last.ndim > 2 else last[:, None]
-            place = torch.zeros(len(x), dtype=torch.long) if positions is None else positions
-            if positions is None and flat.shape[1] > 1:
-                raise ValueError(
-                    f"layer {self.layer!r} puts out {flat.shape[1]} positions an example; say which with positions="
-                )
+            flat, place, back = self._places(output, len(x), positions)
+            if x.shape[1] != flat.shape[-1]:
+                raise ValueError(f"layer {self.layer!r} puts out {flat.shape[-1]} channels, rows have {x.shape[1]}")
             new = flat.clone()
-            new[torch.arange(len(x)), place.to(flat.device)] = x.to(flat)
-            return new.reshape(last.shape).movedim(-1, axis)
+            new[torch.arange(len(x)), place] = x.to(flat)
+            return back(new)
 
+        output = self._run(inputs, put)
+        if self.answer_at is None:
+            return output
+        if output.ndim < 3:
+            raise ValueError(
+                f"the model's answer has shape {tuple(output.shape)}, expected (examples, positions, ...); pass answer_at=None"
+            )
+        place = positions if self.answer_at == "same" else torch.full((len(x),), int(self.answer_at))
+        return output[torch.arange(len(x)), place]
+
+    def _places(
+        self, output: Tensor, count: int, positions: Tensor | None
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """The output as (examples, positions, channels), which position (n,) is meant, and the way back to its shape."""
+        axis = (1 if output.ndim == 4 else -1) if self.channel_axis is None else self.channel_axis
+        last = output.movedim(axis, -1)
+        flat = last.flatten(1, -2) if last.ndim > 2 else last[:, None]
+        if positions is None and flat.shape[1] > 1:
+            raise ValueError(
+                f"layer {self.layer!r} puts out {flat.shape[1]} positions an example; say which with positions="
+            )
+        place = torch.zeros(count, dtype=torch.long) if positions is None else positions
+        return flat, place.to(flat.device), lambda new: new.reshape(last.shape).movedim(-1, axis)
+
+    def _run(self, inputs: Any, edit: Callable[[Tensor], Tensor]) -> Tensor:
+        """One forward pass with ``edit`` on the layer's output; what ``read`` makes of the model's."""
         runs = 0
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             nonlocal runs
             runs += 1
-            return replaced_output(output, put, self.layer)
+            return replaced_output(output, edit, self.layer)
 
         with _frozen(self.model):
             handle = self.module.register_forward_hook(hook)
@@ -110,14 +144,7 @@ class Tail:
                 handle.remove()
         if runs != 1:
             raise RuntimeError(f"layer {self.layer!r} ran {runs} times in one forward pass, expected once")
-        if self.answer_at is None:
-            return output
-        if output.ndim < 3:
-            raise ValueError(
-                f"the model's answer has shape {tuple(output.shape)}, expected (examples, positions, ...); pass answer_at=None"
-            )
-        place = positions if self.answer_at == "same" else torch.full((len(x),), int(self.answer_at))
-        return output[torch.arange(len(x)), place]
+        return output
 
 
 def answers_in(output: Any) -> Tensor:

@@ -1,10 +1,13 @@
-"""What the verbs that read finished runs share: their flags, and the analyzer of a run folder."""
+"""What the verbs that read finished runs share: their flags, the analyzer of a run folder, and the net that it is of."""
 
+import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.analyzer import Analyzer
+    from flows.relevance import Question
 
 
 def reader(verb: str, about: str, argv: list[str], **extras: bool) -> Namespace:
@@ -43,3 +46,39 @@ def analyzer_of(run: str, given: Namespace) -> "Analyzer":
 
     rows = read_activations(given.data, given.key, given.labels, None)
     return Analyzer.load(run, rows.x, None if rows.labels is None else rows.labels.numpy(), seed=given.seed)
+
+
+def ask_its_net(analyzer: "Analyzer", given: Namespace) -> None:
+    """Give the analyzer what comes after the layer, where the run is of a subject, which is trained again in seconds.
+
+    Where that gives other rows, as rounding of another machine may, the net is not asked, and a line says so.
+    """
+    if analyzer.run is None or given.data is not None:
+        return
+    question = _question(analyzer.run.folder / "config.yaml")
+    if question is None:
+        return
+    import torch
+
+    from analysis.asking import check_rows
+
+    try:
+        check_rows(question.head, analyzer.x, torch.from_numpy(analyzer.rows))
+    except ValueError as error:
+        print(f"the net is not asked: it was trained again from the run's config.yaml, and {error}", file=sys.stderr)
+    else:
+        analyzer.question = question
+
+
+def _question(config: Path) -> "Question | None":
+    """What comes after the layer of the subject that a run's settings name; None where they name none."""
+    if not config.is_file() or "subject:" not in config.read_text(encoding="utf8"):
+        return None
+    from training.options import fit_options
+    from training.subjects import trained_subject
+
+    options = fit_options(["--config", str(config)])
+    data = options.data
+    if data.subject is None:
+        return None
+    return trained_subject(data.subject, options.seed, data.rows, data.step, data.half).question()

@@ -4,14 +4,18 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 
-from training.commands._runs import analyzer_of, reader
+from training.commands._runs import analyzer_of, ask_its_net, reader
 
 
 def main(argv: list[str]) -> int:
-    """``unknot analyze RUN [--data x.npy] [--json]``: everything that the analyzer says, in plain lines."""
+    """``unknot analyze RUN [--data x.npy] [--json]``: everything that the analyzer says, in plain lines.
+
+    Of a run of a subject the net is trained again, and asked what it uses.
+    """
     given = reader("analyze", "Say what structure a finished run found.", argv, json=True)
     analyzer = analyzer_of(given.run, given)
-    verbs = (
+    ask_its_net(analyzer, given)
+    verbs = [
         "dimensions",
         "describe",
         "loops",
@@ -21,7 +25,8 @@ def main(argv: list[str]) -> int:
         "certificate",
         "tear",
         "intrinsic_dimension",
-    )
+        *["faithfulness"] * (analyzer.question is not None),
+    ]
     answers = {verb: getattr(analyzer, verb)() for verb in _progress(verbs)}
     if given.json:
         print(json.dumps({verb: answer.to_dict() for verb, answer in answers.items()}, allow_nan=False))

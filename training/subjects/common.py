@@ -11,6 +11,8 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from flows.relevance import Question
+from flows.tail import Tail
 from training.activations import Activations
 from training.capturing import capture
 
@@ -28,6 +30,7 @@ class Subject:
         labels: (R,) int64 classes, or None.
         targets: (R, j) float32, the angle in radians that the net was to answer, or None.
         scores: what it achieves on inputs whose sources it was not trained on, by name of the measure.
+        answer: what the net's output is, "softmax" (logits) or "cosine" (cos and sin of an angle).
     """
 
     name: str
@@ -38,12 +41,23 @@ class Subject:
     labels: Tensor | None = None
     targets: Tensor | None = None
     scores: Mapping[str, float] | None = None
+    answer: str = "softmax"
 
-    def activations(self) -> Activations:
-        """The layer's output, one row for each input, or for each step of each input."""
-        found = capture(self.model, self.layer, self.inputs.split(4096))
+    def question(self, layer: str | None = None) -> Question:
+        """What comes after the layer, or after another one of the same net, at the rows of :meth:`activations`."""
+        name, examples = self.layer if layer is None else layer, len(self.inputs)
+        steps = len(self.sources) // examples
+        if steps == 1:
+            return Question(Tail(self.model, name, self.inputs), self.answer)
+        of, at = torch.arange(examples).repeat_interleave(steps), torch.arange(steps).repeat(examples)
+        return Question(Tail(self.model, name, self.inputs, of, at, answer_at="same"), self.answer)
+
+    def activations(self, layer: str | None = None) -> Activations:
+        """The output of the layer, or of another one, a row for each input, or for each step of each input; with its question."""
+        found = capture(self.model, self.layer if layer is None else layer, self.inputs.split(4096))
         return replace(
             found,
+            question=self.question(layer),
             labels=self.labels,
             sources=self.sources,
             targets=self.targets,

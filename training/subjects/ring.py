@@ -60,7 +60,9 @@ def train(seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject
     with torch.no_grad():
         error = angle_errors(model(inputs), angle).flatten()[held].median().item()
     scores = {"median_error_degrees": error}
-    return Subject("ring", model, "state", inputs, sources, targets=angle.reshape(-1, 1), scores=scores)
+    return Subject(
+        "ring", model, "state", inputs, sources, targets=angle.reshape(-1, 1), scores=scores, answer="cosine"
+    )
 
 
 def _trials(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,9 @@ def train(seed: int = 0, rows: int = 12_000, step: int | None = None) -> Subject
     with torch.no_grad():
         error = angle_errors(model(inputs[held]), angle[held]).median().item()
     scores = {"median_error_degrees": error}
-    return Subject("rotated-digits", model, "summary", inputs, sources, targets=angle[:, None], scores=scores)
+    return Subject(
+        "rotated-digits", model, "summary", inputs, sources, targets=angle[:, None], scores=scores, answer="cosine"
+    )
 
 
 def _one_less_cosine(answer: Tensor, target: Tensor) -> Tensor:
