@@ -133,11 +133,14 @@ class Front(nn.Module):
                 f"at least {len(used) + 1} are needed to whiten and about {100 * len(used)} to say anything; "
                 "front='principal' keeps as many directions as the rows support"
             )
-        scales, basis = principal_directions(moments.covariance[used][:, used])
+        few = len(x) <= len(used)
+        scales, basis = _from_few(x[:], moments.mean, used) if few else principal_directions(moments.covariance[used][:, used])
         floor = noise_floor * scales[0]
         stored, rest = len(used), None
         if kind != "whiten" and len(x) < _AMPLE * len(used):
+            rank = int((scales > 1e-6 * scales[0]).sum())  # what rounding alone spans has no direction of its own
             scales, stored, rest = shrunk(scales, len(x))
+            stored = min(stored, rank)
             scales, basis = scales[:stored], basis[:, :stored].contiguous()
         scales = torch.maximum(scales, floor if kind == "whiten" else 1e-3 * floor)
         if keep is None:
@@ -147,9 +150,17 @@ class Front(nn.Module):
         front.mean, front.basis, front.scales, front.floor = moments.mean, basis, scales, floor
         if stored < len(used):
             front.rest = rest if rest is not None else floor
-        if kind == "relevance":
-            front.mix = front._sorted_by(checked_metric(metric, x.shape[1]))
-        return front.to(x.dtype)
+        front = front.to(x.dtype)
+        return front.by_relevance(metric, keep) if kind == "relevance" else front
+
+    def by_relevance(self, metric: Tensor | None, keep: int) -> "Front":
+        """The same directions turned and sorted by what they carry of an answer of metric G (D, D); the first ``keep`` enter."""
+
+        front = Front(self.features, self.used, min(keep, self.stored) + self.augment, self.augment, "relevance", self.stored)
+        own = {name: value for name, value in self.state_dict().items() if name not in ("start", "turn", "mix")}
+        front.to(self.scales.dtype).load_state_dict(own, strict=False)
+        front.mix = front._sorted_by(checked_metric(metric, self.features)).to(self.scales.dtype)
+        return front
 
     def _sorted_by(self, metric: Tensor) -> Tensor:
         """U (S, S): eigenvectors of diag(sd) V^T G V diag(sd), largest eigenvalue first, G taken to the used columns."""
@@ -313,7 +324,19 @@ def principal_directions(covariance: Tensor) -> tuple[Tensor, Tensor]:
     return variances.clamp_min(0).sqrt().flip(0), basis.flip(1).contiguous()
 
 
-def shrunk(scales: Tensor, rows: int) -> tuple[Tensor, int, Tensor]:
+def _from_few(x: Tensor, mean: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of rows (N, D) no more than columns, by their N x N products; directions beyond the rows' span are left out."""
+    centred = x[:, used].double() - mean[used].double()
+    variances, weights = torch.linalg.eigh(centred @ centred.T / len(x))
+    scales = torch.zeros(len(used), dtype=torch.float64)
+    found = variances.flip(0)[: len(x) - 1].clamp_min(0).sqrt()
+    scales[: len(found)] = found
+    basis = centred.T @ weights.flip(1)[:, : len(x) - 1]
+    return scales, basis / basis.norm(dim=0).clamp_min(1e-300)
+
+
+def shrunk(scales: Tensor, rows: int)
+ -> tuple[Tensor, int, Tensor]:
     """Sds of principal directions (D,) of few rows drawn towards their mean, how many lie in the rows' span, and the sd beyond.
 
     Oracle approximating shrinkage (Chen, Wiesel, Eldar, Hero 2010, eq. 23): variances (1 - rho) v_i + rho mean v.

@@ -203,8 +203,9 @@ def measure(
             "check that the head is trained and takes rows of this layer"
         )
     metric = fisher(head, x, some, kind, generator) if metric is None else metric
-    front = Front.from_rows(x[train].double(), noise_floor, kind="relevance", metric=metric)
     plain = Front.from_rows(x[train].double(), noise_floor, kind="principal")
+    front = plain.by_relevance(metric, plain.stored)
+
     partner = partners(shown, sources, generator)
 
     def curve(front: Front) -> tuple[tuple[tuple[int, float, float], ...], int | None]:

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from test_field import TAUS, make, plain_rk4
 from torch.distributions import MultivariateNormal
 
 import flows
@@ -13,7 +14,6 @@ from flows.front import Front, shrunk
 from flows.fused import _FEW_ROWS
 from flows.nuisance import Nuisance
 from flows.solver import dopri5, rk4
-from test_field import TAUS, make, plain_rk4
 
 
 def rows(count=500, dims=5):
@@ -219,7 +219,9 @@ def test_a_flow_takes_its_nuisance_off_and_puts_it_back(tmp_path):
     flow = flows.load(tmp_path)
     left = x - found.effect(classes, 300)
     torch.testing.assert_close(flow.transform(x, nuisance=classes), flow.transform(left))
-    torch.testing.assert_close(flow.inverse(flow.transform(x, nuisance=classes), nuisance=classes), x, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        flow.inverse(flow.transform(x, nuisance=classes), nuisance=classes), x, rtol=1e-6, atol=1e-6
+    )
     torch.testing.assert_close(flow.project(x, nuisance=classes), flow.project(left) + found.effect(classes, 300))
     assert json.loads((tmp_path / "flow.json").read_text())["config"]["nuisance"] == {"levels": [7], "numbers": 0}
     with pytest.raises(ValueError, match=r"column 0 has classes that the fit has not seen: \[9\]; leave"):

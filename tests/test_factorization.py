@@ -165,7 +165,11 @@ def test_a_rank_that_hangs_on_the_scale_is_told_with_the_widest_step():
     found = factorize(through(2, 12, residual=0.3), gaussian(60, 12))
     assert found.rank > 2 and found.gap < 2
     assert found.widest.rank == 2 and found.widest.lowest < 10 and found.widest.highest > 2 * found.widest.lowest
-    assert "the rank hangs on the scale; the widest step is after s2: rank 2 at" in repr(found)
+    assert found.leading == 2 < found.rank
+    assert repr(found).startswith(
+        "Factorization: rank 2 of at most 12, R^12 -> R^12: the widest step of the spectrum, at"
+    )
+    assert "at that noise itself the rank hangs on the scale: rank" in repr(found)
     rescaled = factorize(through(2, 12, residual=0.3), gaussian(60, 12), scale=0.1 * 1.3 * found.widest.lowest)
     assert rescaled.rank == 2 and "hangs" not in repr(rescaled)
     assert factorize(lambda x: x[:, :1], gaussian(20, 3)).widest is None

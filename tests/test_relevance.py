@@ -9,7 +9,7 @@ from torch import nn
 import training
 from flows.answers import Normal, Softmax
 from flows.front import Front
-from flows.relevance import Question, RelevanceError, fisher, measure
+from flows.relevance import Question, fisher, measure
 
 ROWS = 600
 

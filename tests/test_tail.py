@@ -32,7 +32,9 @@ def test_own_rows_give_the_models_own_answers(tokens):
     tail = flows.Tail(model, "layer", inputs, positions=positions, answer_at=-1)
     torch.testing.assert_close(tail(rows[torch.arange(5), positions]), model(inputs)["logits"][:, -1])
     same = flows.Tail(model, "layer", inputs, positions=positions, answer_at="same")
-    torch.testing.assert_close(same(rows[torch.arange(5), positions]), model(inputs)["logits"][torch.arange(5), positions])
+    torch.testing.assert_close(
+        same(rows[torch.arange(5), positions]), model(inputs)["logits"][torch.arange(5), positions]
+    )
 
 
 def test_only_the_named_position_is_replaced(tokens):

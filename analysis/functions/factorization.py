@@ -123,6 +123,17 @@ class Factorization:
         rank = int((median[:-1] / median[1:]).argmax()) + 1
         return Step(rank, float(median[rank]), float(median[rank - 1]))
 
+    @property
+    def leading(self) -> int:
+        """The rank to go by: that at the noise given, or after the widest step where it hangs on the scale (gap below 2)."""
+        return self.rank if self._step is None else self._step.rank
+
+    @property
+    def _step(self) -> Step | None:
+        """The widest step where the rank hangs on the scale and the step does not."""
+        step = self.widest
+        return step if step and self.gap < _HANGS and step.highest > _HANGS * step.lowest else None
+
     @cached_property
     def regions(self) -> list[Region]:
         """Rows by rank, the commonest first."""
@@ -142,16 +153,17 @@ class Factorization:
         return max(1, int((np.bincount(labels) >= _SMALLEST_PIECE * len(points)).sum()))
 
     def summary(self, width: int | None = None) -> Summary:
-        """Fit f = g o h with h: R^D -> R^width (default the rank); its error on held-out rows."""
+        """Fit f = g o h with h: R^D -> R^width (default the leading rank); its error on held-out rows."""
         from analysis.functions.summary import fit_summary
 
         with evaluating(self._owner):
-            return fit_summary(self._function, self.rows, self.rank if width is None else width, self.seed)
+            return fit_summary(self._function, self.rows, self.leading if width is None else width, self.seed)
 
     def summaries(self) -> list[Summary]:
-        """Summaries of width r - 1, r, r + 1, as far as they exist: f = g o h should fail below r and hold from r on."""
-        most = min(self.inputs, self.outputs)
-        return [self.summary(w) for w in range(max(0, self.rank - 1), min(most, self.rank + 1) + 1)]
+        """Summaries of width r - 1, r, r + 1, r leading, as far as they exist: f = g o h should fail below r, hold from r on."""
+
+        most, r = min(self.inputs, self.outputs), self.leading
+        return [self.summary(w) for w in range(max(0, r - 1), min(most, r + 1) + 1)]
 
     def bottleneck(self, tolerance: float = SCALE, most: int | None = None) -> Bottleneck:
         """The smallest width that a summary needs, which the Jacobian's rank bounds from below but need not reach.
@@ -160,23 +172,25 @@ class Factorization:
 
         Args:
             tolerance: held-out error, as a share of the outputs' sd, at which a summary holds.
-            most: largest width to try (default rank + 2).
+            most: largest width to try (default leading rank + 2).
         """
         from analysis.functions.summary import bottleneck
 
-        top = min(self.inputs, self.outputs, self.rank + 2 if most is None else most)
-        return bottleneck(self.summary, self.rank, top, tolerance)
+        top = min(self.inputs, self.outputs, self.leading + 2 if most is None else most)
+        return bottleneck(self.summary, self.leading, top, tolerance)
 
     def invariants(self) -> list[str]:
         """What no change of coordinates alters, if the noise is carried along."""
-        return ["rank", "agreement", "is_consistent", "is_full", "gap", "ranks", "spectrum", "widest"]
+        return ["rank", "agreement", "is_consistent", "is_full", "gap", "ranks", "spectrum", "widest", "leading"]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; the spectrum is the median over rows of each singular value, at most 32 of them."""
         gap = self.gap
         return {
-            "rank": self.rank, "agreement": self.agreement, "is_consistent": self.is_consistent, "is_full": self.is_full,
-            "gap": gap if np.isfinite(gap) else None, "widest": self.widest and self.widest._asdict(),
+            "leading": self.leading, "rank": self.rank, "agreement": self.agreement,
+            "is_consistent": self.is_consistent, "is_full": self.is_full,
+            "gap"
+: gap if np.isfinite(gap) else None, "widest": self.widest and self.widest._asdict(),
             "ranks": self.ranks.tolist(),
             "spectrum": np.median(self.singular_values, 0)[:_SHOWN].tolist(),
             "regions": [{"rank": r.rank, "rows": len(r.rows), "pieces": r.pieces} for r in self.regions],
@@ -187,21 +201,21 @@ class Factorization:
         n, most = len(self.ranks), min(self.inputs, self.outputs)
         kind = "full rank" if self.is_full else f"of at most {most}"
         scale = "the noise given" if self.scale is None else f"an output noise of {self.scale:g} sd"
-        lines = [
-            f"Factorization: rank {self.rank} ({kind}) at {self.agreement:.0%} of {n} rows, "
-            f"R^{self.inputs} -> R^{self.outputs}, at {scale}"
-        ]
+        counted = f"rank {self.rank} ({kind}) at {self.agreement:.0%} of {n} rows"
+        step, function = self._step, f"R^{self.inputs} -> R^{self.outputs}"
+        if step is None:
+            lines = [f"Factorization: {counted}, {function}, at {scale}"]
+        else:
+            lines = [
+                f"Factorization: rank {step.rank} of at most {most}, {function}: the widest step of the spectrum, at "
+                f"{step.lowest:.2g} to {step.highest:.2g} times {scale}",
+                f"  at that noise itself the rank hangs on the scale: {counted}",
+            ]
         median = np.median(self.singular_values, 0)
         near = range(max(0, self.rank - 3), min(len(median), self.rank + 3))
         shown = ", ".join(f"s{i + 1} {median[i]:.3g}" for i in near)
         gap = f"; gap {self.gap:.3g}" if np.isfinite(self.gap) else ""
         lines.append(f"  median singular values (noise units; above 1 counts): {shown}{gap}")
-        step = self.widest
-        if step and self.gap < _HANGS and step.highest > _HANGS * step.lowest:
-            lines.append(
-                f"  the rank hangs on the scale; the widest step is after s{step.rank}: rank {step.rank} at {step.lowest:.2g} "
-                f"to {step.highest:.2g} times that noise"
-            )
         if len(self.regions) > 1:
             told = ", ".join(
                 f"rank {r.rank}: {len(r.rows)} rows in {r.pieces} piece{'s' * (r.pieces > 1)}" for r in self.regions[:6]

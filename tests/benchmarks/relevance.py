@@ -6,8 +6,10 @@
     python tests/benchmarks/relevance.py subjects                     # rotated digits, ring, modular addition: 20 s
     python tests/benchmarks/relevance.py speed                        # time and memory of relevance at three sizes
 
-ARI: adjusted Rand index with the classes. "tree" is analysis.tree, which is not told how many pieces there are; "means" is k-means, which
-is. Without --fit, the rows' kept coordinates stand for the block. Data of ../shared/real; what is not there is left out, and said.
+ARI: adjusted Rand index with the classes. "tree" is analysis.tree, which is not told how many pieces there are; "means" is
+k-means, which is. Without --fit, the rows' kept coordinates stand for the block. Data of ../shared/real; what is not there is
+left out, and said.
+
 """
 
 import argparse
@@ -146,7 +148,10 @@ def speed(given):
         found = training.relevance(lambda x, weight=weight: x @ weight.to(x), x)
         spent, busy = time.monotonic() - begun, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"relevance {rows} x {dims}: r {found.kept}, {spent:.1f} s ({busy:.1f} s of CPU), peak {peak:.0f} MiB", flush=True)
+        print(
+            f"relevance {rows} x {dims}: r {found.kept}, {spent:.1f} s ({busy:.1f} s of CPU), peak {peak:.0f} MiB",
+            flush=True,
+        )
 
 
 def real(name):

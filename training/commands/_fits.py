@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.commands._classes import classes
+from training.commands._found import found
 from training.processes import rank, trainer_settings
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def one_run(options: "FitOptions") -> None:
             resume=folder.checkpoint if options.resume else None,
             **trainer_settings(options.accelerator, options.devices, options.num_nodes),
         )
-        lines = [result.verdict(), *classes(result), *(f"note: {note}" for note in result.notes)]
+        lines = [result.verdict(), *found(result), *(f"note: {note}" for note in result.notes)]
         folder.write(result, console.history, options.seed, lines)
     print("\n".join([f"run: {folder.path}", *lines]), flush=True)
 
