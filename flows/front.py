@@ -134,7 +134,9 @@ class Front(nn.Module):
                 "front='principal' keeps as many directions as the rows support"
             )
         few = len(x) <= len(used)
-        scales, basis = _from_few(x[:], moments.mean, used) if few else principal_directions(moments.covariance[used][:, used])
+        scales, basis = (
+            _from_few(x[:], moments.mean, used) if few else principal_directions(moments.covariance[used][:, used])
+        )
         floor = noise_floor * scales[0]
         stored, rest = len(used), None
         if kind != "whiten" and len(x) < _AMPLE * len(used):
@@ -156,7 +158,9 @@ class Front(nn.Module):
     def by_relevance(self, metric: Tensor | None, keep: int) -> "Front":
         """The same directions turned and sorted by what they carry of an answer of metric G (D, D); the first ``keep`` enter."""
 
-        front = Front(self.features, self.used, min(keep, self.stored) + self.augment, self.augment, "relevance", self.stored)
+        front = Front(
+            self.features, self.used, min(keep, self.stored) + self.augment, self.augment, "relevance", self.stored
+        )
         own = {name: value for name, value in self.state_dict().items() if name not in ("start", "turn", "mix")}
         front.to(self.scales.dtype).load_state_dict(own, strict=False)
         front.mix = front._sorted_by(checked_metric(metric, self.features)).to(self.scales.dtype)
@@ -335,8 +339,7 @@ def _from_few(x: Tensor, mean: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
     return scales, basis / basis.norm(dim=0).clamp_min(1e-300)
 
 
-def shrunk(scales: Tensor, rows: int)
- -> tuple[Tensor, int, Tensor]:
+def shrunk(scales: Tensor, rows: int) -> tuple[Tensor, int, Tensor]:
     """Sds of principal directions (D,) of few rows drawn towards their mean, how many lie in the rows' span, and the sd beyond.
 
     Oracle approximating shrinkage (Chen, Wiesel, Eldar, Hero 2010, eq. 23): variances (1 - rho) v_i + rho mean v.
