@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.dimensions import NOTHING, Dimensions, dimensions
 from analysis.examples import Examples, of_dimension, of_level, of_piece, tail_mass
+from analysis.fitted import Fitted, rows_of
 from analysis.progress import tracked
 from flows.flow import FunnelFlow
 from flows.inputs import as_rows
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from analysis.certificate import Certificate
     from analysis.density import Density
     from analysis.faithfulness import Faithfulness
+    from analysis.groups import Groups
     from analysis.hierarchy import Hierarchy
     from analysis.intrinsic import IntrinsicDimension
     from analysis.levels import Levels
@@ -65,8 +67,9 @@ class Analyzer:
     Results are computed at the first call and kept. Where rows are drawn, the seed and the number are in the result.
 
     Args:
-        flow: a trained :class:`~flows.FunnelFlow`; None where the rows are the structure itself, see :meth:`from_structure`.
-        x: rows (N, D) in the flow's own units, best rows that it has not seen.
+        flow: a trained :class:`~flows.FunnelFlow`, or the result of ``training.fit``, which brings its rows and
+            which of them were held out; None where the rows are the structure itself, see :meth:`from_structure`.
+        x: rows (N, D) in the flow's own units, best rows that it has not seen; of a result by default its own.
         labels, sources: (N,) metadata for examples, never used to find structure.
         is_held_out: (N,) bool, rows that the flow has not seen (default all); the certificate uses these alone.
         rows: (N,) what to call the rows (default 0, 1, ...).
@@ -86,8 +89,8 @@ class Analyzer:
 
     def __init__(
         self,
-        flow: FunnelFlow | None,
-        x: object,
+        flow: FunnelFlow | Fitted | None,
+        x: object = None,
         labels: ArrayLike | None = None,
         sources: ArrayLike | None = None,
         is_held_out: ArrayLike | None = None,
@@ -96,6 +99,13 @@ class Analyzer:
         seed: int = 0,
         question: Question | None = None,
     ):
+        if isinstance(flow, Fitted):
+            own = rows_of(flow, x)
+            flow, x, rows = flow.flow, own["x"], own["rows"] if rows is None else rows
+            labels = own["labels"] if labels is None else labels
+            sources = own["sources"] if sources is None else sources
+            is_held_out = own["is_held_out"] if is_held_out is None else is_held_out
+            question = own["question"] if question is None else question
         self._flow, self.run, self.seed, self.question = flow, run, seed, question
         self.x = _rows_of(flow, x)
         count = len(self.x)
@@ -255,6 +265,18 @@ class Analyzer:
         s = torch.from_numpy(tree.sample(node, count, seed=self.seed)).to(self.flow.exits.tau)
         generator = torch.Generator().manual_seed(self.seed)
         return self.flow.decode(s, "draw" if noise else "zero", generator)
+
+    @cached_property
+    def _groups(self) -> Groups | Nothing:
+        if not self.structure_dim:
+            return Nothing("groups")
+        from analysis.groups import groups
+
+        return groups(self.s, self.seed, self.sources)
+
+    def groups(self) -> Groups | Nothing:
+        """Components of a Gaussian mixture of s, as many as held-out rows ask for: classes that touch are one piece."""
+        return self._groups
 
     def hierarchy(self) -> Hierarchy | Nothing:
         """Structure dimensions by price, and what the reconstruction of x loses without each."""

@@ -49,7 +49,8 @@ def rk4(field: Field, exits: Exits, z: Tensor, steps: int, root: Tensor | None =
         end, ladj, kinetic, magnitudes = fused_rk4(z, weights, steps, root)
         carried = masks
     else:
-        moved, ladj, kinetic, magnitudes = fused_rk4(z[:, kept], weights, steps)
+        own = None if root is None else root[kept]
+        moved, ladj, kinetic, magnitudes = fused_rk4(z[:, kept], weights, steps, own)
         end, carried = z.index_copy(1, kept, moved), masks[:, kept]
     by_stage = torch.cat([carried[[2 * n, 2 * n + 1, 2 * n + 1, 2 * n + 2]] for n in range(steps)])
     activation = stage_weights(steps, z) @ (by_stage * magnitudes)

@@ -279,7 +279,7 @@ def unknot(*argv):
     """The command line in this process, without its figures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.figures.save_figures", lambda *a: None)
-        patch.setattr("training.commands._fits._classes", lambda *a: [])
+        patch.setattr("training.commands._fits.classes", lambda *a: [])
         return cli.main([*argv])
 
 
@@ -377,7 +377,7 @@ def test_a_signal_while_results_are_written(whole, tmp_path, capsys):
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.figures.save_figures", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
-        patch.setattr("training.commands._fits._classes", lambda *a: [])
+        patch.setattr("training.commands._fits.classes", lambda *a: [])
         assert cli.main(["fit", *SMALL, "--out", str(run)]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == f"unknot fit: SIGTERM; go on with: unknot fit --resume {run}\n"
     assert not (run / "result.json").exists()

@@ -137,7 +137,11 @@ def fitting(sizes: Tensor, order: Tensor, room: float) -> Tensor:
 
 
 def read_activations(
-    path: str | PathLike[str], key: str | None = None, labels: str | None = None, groups: str | None = None
+    path: str | PathLike[str],
+    key: str | None = None,
+    labels: str | None = None,
+    groups: str | None = None,
+    nuisance: str | None = None,
 ) -> Activations:
     """Reads activations from a .npy, .npz, .pt (weights only), .safetensors or .parquet file, or from many by a pattern.
 
@@ -149,6 +153,7 @@ def read_activations(
             Of a .parquet table without columns of lists all other columns are the activations.
         labels: a name of an array in the same files, or a .npy file or pattern: one integer a row.
         groups: the same for the source of each row; a number means the same source in every shard.
+        nuisance: the same for class numbers or covariates to be taken off, (rows,) or (rows, j); several joined by commas.
 
     Raises:
         FileNotFoundError: no such file, or none that matches.
@@ -158,12 +163,15 @@ def read_activations(
         TypeError: the array does not hold real numbers, or labels or groups no integers.
     """
     path, files = Path(path), matching(Path(path))
-    besides = [name for name in (labels, groups) if name is not None]
+    known = [] if nuisance is None else [name.strip() for name in nuisance.split(",")]
+    besides = [name for name in (labels, groups, *known) if name is not None]
     shards = [(file, arrays_in(file, besides)) for file in files]
     keys = [_only_key(arrays, besides, file) if key is None else key for file, arrays in shards]
     x = load_rows(files, [load(arrays, name, file) for name, (file, arrays) in zip(keys, shards, strict=True)])
     about = {"path": str(path), "files": dict(zip(map(str, files), keys, strict=True)), "besides": besides}
-    return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about)
+    columns = [np.atleast_2d(np.asarray(_ids(shards, name)).T).T for name in known]
+    given = np.concatenate(columns, axis=1) if columns else None
+    return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about, nuisance=given)  # type: ignore[arg-type]
 
 
 def _only_key(arrays: Arrays, besides: Sequence[str], path: Path) -> str:

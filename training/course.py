@@ -20,7 +20,7 @@ from training.measuring import evaluated, latent
 from training.objective import Charges, Terms, objective
 from training.progress import Progress
 from training.schedule import Schedule
-from training.selection import Choice, choose
+from training.selection import Choice, choose, lower_hull
 from training.settings import ModelSettings, PathSettings
 from training.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
 
@@ -224,14 +224,14 @@ class Course(Schedule):
         self._begin_debias()
 
     def _proposals(self) -> list[int]:
-        """The k to debias, ascending: all that were met, or 0, the largest and those that the ramp stayed at longest."""
+        """The k to debias: 0, the largest, and all others that were met or those that the ramp stayed at longest."""
         met, most = sorted(self.progress.snapshots), self.path.most_supports
         if len(met) <= most:
-            return met
+            return [met[0], *met[:0:-1][:1], *met[1:-1]]
         stay = Counter(row["k"] for row in self.progress.path if row["stage"] == "ramp")
         longest = sorted(met[1:-1], key=lambda k: -stay[k])[: most - 2]
         self._note(f"{len(met)} supports met, {most} debiased: those at which the ramp stayed longest")
-        return sorted({met[0], met[-1], *longest})
+        return [met[0], met[-1], *sorted(longest)]
 
     def _load(self, snapshot: dict) -> None:
         self.flow.load_state_dict(snapshot["flow"])
@@ -259,14 +259,28 @@ class Course(Schedule):
         gained = progress.round_J[-1] - J if progress.round_J else math.inf
         progress.round_J.append(J)
         going = gained > self.path.screen_lam or k == 0  # what moves all structure to noise starts with a plateau
-        if going and len(progress.round_J) < self.path.debias_rounds:
+        if going and len(progress.round_J) < self.path.debias_rounds and not self._off_hull(k):
             return
+        if k:
+            progress.later = max(progress.later, progress.round_J[0] - min(progress.round_J))
         progress.queue.pop(0)
         progress.round_J = []
         if progress.queue:
             self._begin_debias()
         else:
             self._after_choice()
+
+    def _off_hull(self, k: int) -> bool:
+        """Whether support k lies above the hull of the others by more than twice what later rounds brought elsewhere.
+
+        More rounds could not make it best at any lambda, so it does not get them.
+        """
+        others = {n: values for n, values in self.held_out_J().items() if n != k}
+        hull = lower_hull(others) if len(others) > 1 else []
+        if not hull or not hull[0].k < k < hull[-1].k:
+            return False
+        chord = float(np.interp(k, [v.k for v in hull], [v.J for v in hull]))
+        return _mean_J(self.progress.debiased[k]) - 2 * self.progress.later - self.path.screen_lam > chord
 
     def _after_choice(self) -> None:
         """Debias once more with the dimensions that the reopening test adds, if that is a k not seen yet; else narrow."""

@@ -36,4 +36,4 @@ def read_data(settings: DataSettings, seed: int) -> Activations:
         name = f"{settings.planted} x {settings.noise_dims}"
         return Activations(made.x, labels=made.labels, targets=angles, name=name)
     assert settings.file is not None
-    return read_activations(settings.file, settings.key, settings.labels, settings.groups)
+    return read_activations(settings.file, settings.key, settings.labels, settings.groups, settings.nuisance)

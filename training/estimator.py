@@ -83,6 +83,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         clip: float = 5.0,
         retries: int = 3,
         held_out: float = 0.15,
+        few_rows: int = 4000,
     ):
         self.random_state = random_state
         self.null_worth = null_worth
@@ -123,6 +124,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.clip = clip
         self.retries = retries
         self.held_out = held_out
+        self.few_rows = few_rows
 
     def fit(self, X: ArrayLike, y: object = None, groups: ArrayLike | None = None) -> FunnelEstimator:
         """Train on X (N, D); `groups` (N,) is the source of each row, so that no source is on both sides of the split.

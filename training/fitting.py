@@ -115,13 +115,13 @@ class FitResult:
 
     def verdict(self) -> str:
         """The answer in plain lines."""
-        dims = self.flow.front.dims
+        dims, uses = self.flow.front.dims, self._uses()
         sure = (
             f"(confidence {self.confidence:.2f}; the same k in {self.stability:.0%} of resamples of the held-out rows)"
         )
         if self.structure_dim == 0:
             return (
-                f"structure: none. Nothing but noise at this regularity {sure}.\n"
+                f"{uses}structure: none. Nothing but noise at this regularity {sure}.\n"
                 f"noise: all {dims} dimensions; no dimension is worth more than {self.null_worth:.3f} nats."
             )
         blocks = [(*pair, len(list(same))) for pair, same in groupby(zip(self.worth, self.worth_se, strict=True))]
@@ -129,9 +129,21 @@ class FitResult:
             f"{w:.3f} ± {e:.3f}" + (f" ({count} dimensions)" if count > 1 else "") for w, e, count in blocks
         )
         return (
-            f"structure: {self.structure_dim} of {dims} dimensions {sure}.\n"
+            f"{uses}structure: {self.structure_dim} of {dims} dimensions {sure}.\n"
             f"worth: {worths} nats per dimension; noise stays below {self.null_worth:.3f}.\n"
             f"noise: {dims - self.structure_dim} dimensions routed to N(0, I)."
+        )
+
+    def _uses(self) -> str:
+        """What the net uses, in a line of its own; nothing where that was not measured."""
+        found, front = self.relevance, self.flow.front
+        if found is None:
+            return ""
+        needs = "PCA would need more" if found.principal_kept is None else f"PCA needs {found.principal_kept}"
+        asked = "" if front.kept == found.kept else f" (asked for {front.kept})"
+        return (
+            f"uses: {found.kept} of {len(found.metric)} directions{asked} carry {found.share:.1%} of the answer's "
+            f"{found.information:.2f} nats; the others exchanged between rows, {found.agreement:.1%} of answers stay ({needs}).\n"
         )
 
     def __repr__(self) -> str:
@@ -210,6 +222,7 @@ def run(
 ) -> FitResult:
     """Train ``prepared`` along its staged path with one Lightning ``Trainer.fit`` and collect the result."""
     threshold = find_null(len(prepared.train), prepared.flow.front.dims, model, path, null_worth)
+    path = path.for_rows(len(prepared.train))
     module = FunnelModule(prepared.flow, prepared.data, model, path, threshold.threshold, seed)
     trainer = quiet_trainer(callbacks, **trainer_settings)
     with warnings.catch_warnings():

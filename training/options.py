@@ -22,6 +22,8 @@ class DataSettings:
         key: name of the array within the file.
         labels: name of an array in the file, or .npy files, with one integer class per row.
         groups: the same for the source of each row; no source is on both sides of the split.
+        nuisance: the same for what is known and not asked about: class numbers or covariates, (rows,) or (rows, columns); their
+            linear share is taken off first. Several names are joined by commas.
         rows: rows to make (subject, planted).
         noise_dims: noise dimensions beside a planted structure.
         diffeo: whether a planted structure goes through a random diffeomorphism.
@@ -33,6 +35,7 @@ class DataSettings:
     key: str | None = None
     labels: str | None = None
     groups: str | None = None
+    nuisance: str | None = None
     step: int | None = None
     half: int | None = None
     rows: int = 12_000

@@ -17,6 +17,7 @@ class Progress:
         snapshots: for every k met, its support and the flow's state when it was first met.
         queue: supports (by k) still to debias, the current one first.
         round_J: mean J after each round at the current support.
+        later: nats that rounds after the first brought at most at one support.
         debiased: for every k done, held-out rows' J and nll (n, 2) and the flow's state.
         gains: running mean of D (M,) while exits move.
         prices: D of each dimension when it left, in nats; nan while it has not.
@@ -36,6 +37,7 @@ class Progress:
     snapshots: dict[int, dict] = field(default_factory=dict)
     queue: list[int] = field(default_factory=list)
     round_J: list[float] = field(default_factory=list)
+    later: float = 0.0
     debiased: dict[int, dict] = field(default_factory=dict)
     gains: Tensor = field(default_factory=lambda: torch.zeros(0))
     prices: Tensor = field(default_factory=lambda: torch.zeros(0))

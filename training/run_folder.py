@@ -102,7 +102,6 @@ class RunFolder:
     def write(
         self,
         result: FitResult,
-        activations: Activations,
         history: list[dict[str, Any]],
         seed: int,
         verdict: Sequence[str] = (),
@@ -110,6 +109,7 @@ class RunFolder:
         """Flow, path, data, snapshots, verdict and figures of a finished run; result.json last, it says that all is there."""
         from training.figures import save_figures
 
+        activations = result.activations
         result.flow.save(self.path)
         self._write_data(result, activations, seed)
         for k, flow in result.snapshots.items():

@@ -74,16 +74,22 @@ def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
     """The hull's widest interval in log lambda, above ``null_worth``, among k >= 1; k = 0 if no worth exceeds it.
 
     A worth that is not two standard errors above 0 is chance and exceeds nothing.
-    Confidence is (widest - second widest) / widest, and 1 - largest worth / null_worth where k = 0.
+    Confidence is (widest - second widest) / widest. Where k = 0 it is 1 - largest worth / what it had to exceed.
     """
     hull = lower_hull({k: J[k] for k in _beyond_chance(J)})
     largest = max((v.worth for v in hull[1:]), default=0.0)
     if largest <= null_worth:
-        return Choice(0, 1 - max(largest, 0.0) / null_worth, hull)
+        return Choice(0, _sure_of_none(J, null_worth), hull)
     widths = {v.k: float(np.log(v.high / max(v.low, null_worth))) for v in hull[1:] if v.high > null_worth}
     ranked = sorted(widths, key=lambda k: -widths[k])
     second = widths[ranked[1]] if len(ranked) > 1 else 0.0
     return Choice(ranked[0], (widths[ranked[0]] - second) / widths[ranked[0]], hull)
+
+
+def _sure_of_none(J: dict[int, np.ndarray], null_worth: float) -> float:
+    """1 - the largest worth, chance or not, over the null or two of its standard errors, whichever is more."""
+    shares = [v.worth / max(null_worth, SIGNIFICANT * v.worth_se) for v in lower_hull(J)[1:]]
+    return max(0.0, 1 - max(shares, default=0.0))
 
 
 def _beyond_chance(J: dict[int, np.ndarray]) -> list[int]:

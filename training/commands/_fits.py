@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training.commands._classes import classes
 from training.processes import rank, trainer_settings
 
 if TYPE_CHECKING:
     from training.options import FitOptions
-
-_MOST_ROWS = 20_000
 
 
 def set_up(options: "FitOptions") -> None:
@@ -94,8 +93,8 @@ def one_run(options: "FitOptions") -> None:
             resume=folder.checkpoint if options.resume else None,
             **trainer_settings(options.accelerator, options.devices, options.num_nodes),
         )
-        lines = [result.verdict(), *(f"note: {note}" for note in result.notes), *_classes(result, activations)]
-        folder.write(result, activations, console.history, options.seed, lines)
+        lines = [result.verdict(), *classes(result), *(f"note: {note}" for note in result.notes)]
+        folder.write(result, console.history, options.seed, lines)
     print("\n".join([f"run: {folder.path}", *lines]), flush=True)
 
 
@@ -121,37 +120,3 @@ def _help_the_first(options: "FitOptions") -> None:
         )
     except StoppedError as error:
         raise SystemExit(error.exit_status) from None
-
-
-def _classes(result, activations) -> list[str]:  # type: ignore[no-untyped-def]
-    """Where rows have labels: how well the block's pieces tell the classes, beside k-means on the raw activations.
-
-    Of more than 20 000 rows that many are looked at, evenly spread.
-    """
-    if activations.labels is None:
-        return []
-    import torch
-    from sklearn.cluster import KMeans
-
-    from analysis.clusters import agreement, find_pieces
-
-    rows = torch.arange(len(activations))[:: -(-len(activations) // _MOST_ROWS)]
-    x, labels = activations.x[rows], activations.labels[rows].numpy()
-    raw, block = x.numpy(), result.flow.encode(x).numpy()
-    pieces = find_pieces(block)
-    classes = len(set(labels.tolist()))
-
-    def by_k_means(points):  # type: ignore[no-untyped-def]
-        return KMeans(classes, n_init=4, random_state=0).fit_predict(points)
-
-    lines = [
-        f"classes: the block's {pieces.count} pieces agree with the {classes} labels at adjusted Rand index "
-        f"{agreement(pieces.labels_, labels):.2f}, pieces of the raw activations at "
-        f"{agreement(find_pieces(raw).labels_, labels):.2f};"
-    ]
-    if result.structure_dim:
-        lines.append(
-            f"         told how many there are, {classes}-means in the block {agreement(by_k_means(block), labels):.2f}, "
-            f"on the raw activations {agreement(by_k_means(raw), labels):.2f}."
-        )
-    return lines

@@ -1,0 +1,168 @@
+"""What the net uses, on real layers: how many directions, and whether classes are told apart in them; PCA and k-means beside.
+
+    python tests/benchmarks/relevance.py digits --seeds 0 1 2 3 4     # seconds; with --fit three minutes a row on one core
+    python tests/benchmarks/relevance.py resnets                      # 20 s; with --fit three minutes a row
+    python tests/benchmarks/relevance.py calendars                    # 60 s; with --fit a minute a row
+    python tests/benchmarks/relevance.py subjects                     # rotated digits, ring, modular addition: 20 s
+    python tests/benchmarks/relevance.py speed                        # time and memory of relevance at three sizes
+
+ARI: adjusted Rand index with the classes. "tree" is analysis.tree, which is not told how many pieces there are; "means" is k-means, which
+is. Without --fit, the rows' kept coordinates stand for the block. Data of ../shared/real; what is not there is left out, and said.
+"""
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from torch import nn
+
+import training
+from analysis import Analyzer
+from analysis.clusters import agreement
+from analysis.groups import groups
+from analysis.tree import tree
+from flows.front import Front
+from flows.relevance import Question, measure
+from training.activations import Activations
+from training.preparing import without_nuisance
+from training.subjects import trained_subject
+
+REAL = Path(__file__).parents[3] / "shared" / "real"
+
+
+def means(points, labels):
+    return agreement(KMeans(len(set(labels.tolist())), n_init=4, random_state=0).fit_predict(points), labels)
+
+
+def pieces(points, labels, sources):
+    """Number of pieces of the tree, and their agreement."""
+    found = tree(points, groups=sources)
+    return found.count, agreement(found.labels_, labels)
+
+
+def told_apart(block, rows, labels, sources):
+    """The line of a table: tree and k-means in the block, and in as many principal components of the rows."""
+    linear = PCA(min(block.shape[1], *rows.shape), random_state=0).fit_transform(rows)
+    (ours, ari), (theirs, linear_ari) = pieces(block, labels, sources), pieces(linear, labels, sources)
+    line = f"tree {ours:3d} {ari:.3f}, means {means(block, labels):.3f} | PCA: tree {theirs:3d} {linear_ari:.3f}, "
+    line += f"means {means(linear, labels):.3f}"
+    if ours < len(set(labels.tolist())):
+        found = groups(block, sources=sources)
+        line += f" | groups {found.count} {agreement(found.labels_, labels):.3f}"
+    return line
+
+
+def shown(name, activations, seed, fit, **settings):
+    """Relevance, and what kept coordinates (or the block of a fit) say of the classes."""
+    begun = time.monotonic()
+    if fit:
+        result = training.fit(activations, seed=seed, **settings)
+        found, analyzer = result.relevance, Analyzer(result)
+        block, rows, labels, sources = analyzer.s, analyzer.x.numpy(), analyzer.labels, analyzer.sources
+        seconds = time.monotonic() - begun
+        k = f"k {result.structure_dim} of {result.flow.front.kept} at {result.confidence:.2f}, "
+        k += " ".join(f"{v.k}: {v.worth:.2f}" for v in result.hull[1:])
+    else:
+        train, held = activations.split(0.15, seed)
+        activations, _, _ = without_nuisance(activations, train)
+        x, k, found = activations.x, "", None
+        if activations.question is not None:
+            found = measure(activations.question, x, train, held, seed=seed, sources=activations.sources)
+            front = Front.from_rows(x[train].double(), kind="relevance", metric=found.metric, keep=found.kept)
+        else:
+            front = Front.from_rows(x[train].double(), kind="principal")
+        seconds = time.monotonic() - begun
+        block, rows = front.whiten(x.double()).numpy(), x.numpy()
+        labels = None if activations.labels is None else activations.labels.numpy()
+        sources = None if activations.sources is None else activations.sources.numpy()
+    if found is not None:
+        needs = "more" if found.principal_kept is None else found.principal_kept
+        name += f": r {found.kept} of {len(found.metric)} (PCA {needs}), lost {found.lost:.4f} of {found.information:.2f} nats, "
+        name += f"answers kept {found.agreement:.4f}"
+    print(f"{name}; {k}; {seconds:.0f} s", flush=True)
+    if labels is not None:
+        print(f"    {told_apart(block, rows, labels, sources)}", flush=True)
+
+
+def digits(given):
+    """The layer before and after its activation function, and two nets of one half of the images each."""
+    for seed in given.seeds:
+        for layer in ("summary", "summary.0"):
+            shown(f"digits {seed} {layer}", of_digits(seed, layer), seed, given.fit)
+    for half in (0, 1):
+        shown(f"digits half {half}", of_digits(half, "summary", half), half, given.fit)
+
+
+def of_digits(seed, layer, half=None):
+    net = trained_subject("digits", seed, half=half)
+    rest = net.model.classes if layer == "summary" else nn.Sequential(net.model.summary[1], net.model.classes)
+    x = training.capture(net.model, layer, net.inputs.split(4096)).x
+    return Activations(x, net.labels, net.sources, question=Question(rest))
+
+
+def resnets(given):
+    data = real("cifar_resnets.npz")
+    for name in ("resnet20", "resnet32", "resnet44", "resnet56") if data else ():
+        weight, bias = torch.from_numpy(data[f"{name}_weight"]).float(), torch.from_numpy(data[f"{name}_bias"]).float()
+
+        def head(x, weight=weight, bias=bias):
+            return x @ weight.T.to(x) + bias.to(x)
+
+        x = torch.from_numpy(data[name]).float()
+        answers = agreement(head(x).argmax(1).numpy(), data["labels"])
+        shown(f"{name} (the net's own answers: ARI {answers:.3f})",
+              Activations(x, data["labels"], question=Question(head)), given.seeds[0], given.fit)  # fmt: skip
+
+
+def calendars(given):
+    data = real("calendars.npz")
+    keys = [key for key in data if "layer" in key] if data else []
+    for key in keys:
+        stem = key.partition("_layer")[0]
+        classes, template = data[f"{stem}_label"].astype(np.int64), data[f"{stem}_template"].astype(np.int64)
+        x = torch.from_numpy(data[key]).float()
+        for off in (True, False):
+            said = "template off" if off else "raw"
+            rows = Activations(x, classes, None, nuisance=template if off else None)
+            shown(f"{key} {said}", rows, given.seeds[0], given.fit)
+
+
+def subjects(given):
+    for name in ("rotated-digits", "ring", "modular-addition"):
+        shown(name, trained_subject(name).activations(), given.seeds[0], given.fit)
+
+
+def speed(given):
+    generator = torch.Generator().manual_seed(0)
+    for rows, dims in ((12_000, 32), (1728, 576), (4000, 4096)):
+        x = torch.randn(rows, dims, generator=generator)
+        weight = torch.randn(dims, 10, generator=generator) / dims**0.5
+        begun, cpu = time.monotonic(), time.process_time()
+        found = training.relevance(lambda x, weight=weight: x @ weight.to(x), x)
+        spent, busy = time.monotonic() - begun, time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"relevance {rows} x {dims}: r {found.kept}, {spent:.1f} s ({busy:.1f} s of CPU), peak {peak:.0f} MiB", flush=True)
+
+
+def real(name):
+    """A file of ../shared/real, None where it is not there."""
+    if not (REAL / name).is_file():
+        print(f"{name} is not in ../shared/real: left out")
+        return None
+    return np.load(REAL / name)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=["digits", "resnets", "calendars", "subjects", "speed"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--fit", action="store_true", help="train flows, and look at their blocks")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    globals()[given.table](given)
