@@ -269,6 +269,8 @@ def test_a_nuisance_is_put_back(linear) -> None:
     flow = FunnelFlow.from_rows(residual, hidden=8, nuisance=nuisance).requires_grad_(False)
     flow.exits.set_open(torch.arange(DIMS) < 2)
     analyzer, net = Analyzer(flow, raw - nuisance.effect(classes, ROWS), rows=torch.arange(ROWS)), Net()
+    analyzer.question = Question(net.head)
+    assert not analyzer.can_ask
     with pytest.raises(ValueError, match="fitted with a nuisance.*pass nuisance="):
         analyzer.faithfulness(net, "layer", raw / 2)
     assert analyzer.faithfulness(net, "layer", raw / 2, nuisance=classes).rows == ROWS
@@ -360,7 +362,11 @@ def test_a_runs_net_is_trained_again_and_asked_where_it_gives_the_same_rows(tmp_
     ask_its_net(other, Namespace(data=None))
     assert other.question is None and "the net is not asked" in capsys.readouterr().err
     ask_its_net(analyzer, Namespace(data=None))
-    assert analyzer.faithfulness(most_rows=50) is not None and analyzer.faithfulness() is analyzer.faithfulness()
+    assert (
+        analyzer.can_ask
+        and analyzer.faithfulness(most_rows=50) is not None
+        and analyzer.faithfulness() is analyzer.faithfulness()
+    )
     analyzer.question = None
     ask_its_net(analyzer, Namespace(data="rows.npy"))
     (tmp_path / "config.yaml").write_text("data:\n  planted: torus\n")
