@@ -176,6 +176,11 @@ class Analyzer:
         return self._flow
 
     @property
+    def can_ask(self) -> bool:
+        """Whether :meth:`faithfulness` answers as it is called: what comes after the layer is known, and sees these very rows."""
+        return self.question is not None and self._flow is not None and self._flow.nuisance is None
+
+    @property
     def structure_dim(self) -> int:
         """k."""
         return self.x.shape[1] if self._flow is None else self._flow.structure_dim

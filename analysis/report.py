@@ -42,7 +42,7 @@ def sections(analyzer: Analyzer) -> list[Section]:
         ("Level sets by mass", analyzer.levels),
         ("Tree of pieces", analyzer.tree),
         ("Dimensions by price", analyzer.hierarchy),
-        *([("What the net uses", analyzer.faithfulness)] if analyzer.question else []),
+        *([("What the net uses", analyzer.faithfulness)] if analyzer.can_ask else []),
         ("Certificate", analyzer.certificate),
         ("Tear", analyzer.tear),
         ("Intrinsic dimension", analyzer.intrinsic_dimension),
@@ -98,7 +98,7 @@ def _verdict(analyzer: Analyzer) -> tuple[tuple[str, str], ...]:
             ("How many pieces?", f"{analyzer.tree().count}, parted by valleys of the density"),  # type: ignore[union-attr]
         ]
     split = certificate.verdict + (f" = {certificate.delta:g} nats" if certificate.certified else "")
-    if k and analyzer.question:
+    if k and analyzer.can_ask:
         rows.append(("Does the net use it, and not the rest?", analyzer.faithfulness().verdict()))  # type: ignore[union-attr]
     return (
         *rows,
@@ -233,7 +233,7 @@ def doubts(analyzer: Analyzer) -> list[str]:
     if certificate.verdict != "certified at delta":
         lines.append(f"The split into structure and noise: {certificate.verdict}. {certificate.reason}")
     lines.append(repr(tear).splitlines()[0])
-    if analyzer.question and analyzer.structure_dim:
+    if analyzer.can_ask and analyzer.structure_dim:
         same = analyzer.faithfulness().parts[0].rest["redrawn"].agreement  # type: ignore[union-attr]
         if same < 0.99:
             lines.append(

@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
         "certificate",
         "tear",
         "intrinsic_dimension",
-        *["faithfulness"] * (analyzer.question is not None),
+        *["faithfulness"] * analyzer.can_ask,
     ]
     answers = {verb: getattr(analyzer, verb)() for verb in _progress(verbs)}
     if given.json:
