@@ -35,6 +35,7 @@ class Activations:
         nuisance: (N, j) class numbers or (N, q) covariates whose linear share a fit takes off first, or None.
         question: what comes after the layer, or None: a fit then measures what the net uses.
         relevance: what the net uses, where it was measured already; or None.
+        answers: what the net answered at each row: (N, q) its logits or numbers, or (N,) int64 the likeliest of many; or None.
 
     Raises:
         TypeError, ValueError: `x` is not good rows, or labels or sources are not one integer a row, or targets not
@@ -50,6 +51,7 @@ class Activations:
     nuisance: Tensor | None = None
     question: Question | None = None
     relevance: Relevance | None = None
+    answers: Tensor | None = None
 
     def __post_init__(self) -> None:
         x = self._checked(self.x)
@@ -68,6 +70,8 @@ class Activations:
                 f"the relevance is of {len(self.relevance.metric)} columns, the activations have {x.shape[1]}: "
                 "measure it on the same layer"
             )
+        if self.answers is not None and len(self.answers) != len(x):
+            raise ValueError(f"answers must have one row for each of {len(x)} rows, got {len(self.answers)}")
 
     @staticmethod
     def _checked(x: Any) -> Tensor | Rows:
