@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -12,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.files import Arrays, arrays_in, load, load_rows, matching
+from flows.files import Arrays, arrays_in, load, load_rows, matching, metadata_of
 from flows.inputs import as_rows, as_tensor, check_finite, nearest
 from flows.nuisance import as_nuisance
 from flows.relevance import Question, Relevance
 from flows.rows import Rows
+
+RELEVANCE = "relevance."  # what arrays of a relevance begin with in a file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,7 +148,8 @@ def read_activations(
 ) -> Activations:
     """Reads activations from a .npy, .npz, .pt (weights only), .safetensors or .parquet file, or from many by a pattern.
 
-    Rows of more than 500 MiB stay on disk and are read as they are needed, but for .npz and .parquet.
+    Rows of more than 500 MiB stay on disk and are read as they are needed, except those of .npz and .parquet. What
+    ``unknot capture --relevance`` found of the net comes back with them.
 
     Args:
         path: the file, or a pattern (``acts/*.npy``) of shards, taken in the order of their names.
@@ -167,11 +171,24 @@ def read_activations(
     keys = [_only_key(arrays, besides, file) if key is None else key for file, arrays in shards]
     x = load_rows(files, [load(arrays, name, file) for name, (file, arrays) in zip(keys, shards, strict=True)])
     about = {"path": str(path), "files": dict(zip(map(str, files), keys, strict=True)), "besides": besides}
-    return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about)
+    told = {} if len(shards) > 1 else _told(files[0], keys[0], shards[0][1])
+    return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about, **told)
+
+
+def _told(file: Path, key: str, arrays: Arrays) -> dict[str, Any]:
+    """What a file says of the net: its ``answers`` at the rows and its ``relevance``, as far as they are there."""
+    found = metadata_of(file)
+    for before in (f"{key}.", "") if key == "x" else (f"{key}.",):  # a file of one layer calls its rows x
+        start = f"{before}{RELEVANCE}"
+        if start in found:
+            tensors = {name[len(start) :]: load(arrays, name, file) for name in arrays if name.startswith(start)}
+            answers = load(arrays, f"{before}answers", file) if f"{before}answers" in arrays else None
+            return {"relevance": Relevance.restored(tensors, json.loads(found[start])), "answers": answers}
+    return {}
 
 
 def _only_key(arrays: Arrays, besides: Sequence[str], path: Path) -> str:
-    candidates = [name for name in arrays if name not in besides]
+    candidates = [name for name in arrays if name not in besides and RELEVANCE not in name]
     if len(candidates) != 1:
         raise ValueError(
             f"{path} holds {len(candidates)} arrays that could be the activations, expected 1; "
