@@ -12,6 +12,7 @@ from torch import Tensor
 from flows.inputs import nearest
 
 EXACT = 32  # up to so many answers all are summed over; beyond, answers are drawn
+AT_ONCE = 256  # rows whose answers are float64 at a time
 SHARE = 0.1  # sd of a regression's noise where none is given, as a share of the answers' spread
 
 
@@ -27,9 +28,12 @@ class Softmax:
 
     def information(self, output: Tensor) -> float:
         """I(y; x) = H(mean p) - mean H(p) in nats, of the head's outputs (n, C)."""
-        logs = self._checked(output)
-        mean = logs.logsumexp(0) - math.log(len(logs))
-        return float(_entropy(mean) - _entropy(logs).mean())
+        mean, entropy = torch.tensor(-math.inf), 0.0
+        for part in output.split(AT_ONCE):  # in float64 they would be many
+            logs = self._checked(part)
+            mean = torch.logaddexp(mean, logs.logsumexp(0))
+            entropy += float(_entropy(logs).sum())
+        return float(_entropy(mean - math.log(len(output)))) - entropy / len(output)
 
     def divergence(self, output: Tensor, other: Tensor) -> Tensor:
         """KL(p || p') (n,) in nats."""
@@ -67,10 +71,12 @@ class Normal:
     Attributes:
         root: (q, q), S^(-1/2): differences times it are in units of the noise.
         on_sphere: whether outputs are brought to length 1 first.
+        centre: (q,) mean of the outputs, which agreement is measured from; on a sphere 0.
     """
 
     root: Tensor
     on_sphere: bool = False
+    centre: Tensor | None = None
 
     @classmethod
     def of(cls, outputs: Tensor, noise: object = None, on_sphere: bool = False) -> Normal:
@@ -81,10 +87,10 @@ class Normal:
             ValueError: noise of another shape, or not positive.
         """
         values = cls(torch.eye(outputs.shape[1]).double(), on_sphere).means(outputs.double())
-        width = values.shape[1]
+        width, centre = values.shape[1], None if on_sphere else values.mean(0)
         if noise is None:
             spread = values.var(0, correction=0).sum().div(width).sqrt()
-            return cls(torch.eye(width).double() / (SHARE * spread).clamp_min(1e-30), on_sphere)
+            return cls(torch.eye(width).double() / (SHARE * spread).clamp_min(1e-30), on_sphere, centre)
         given = torch.as_tensor(noise, dtype=torch.float64)
         covariance = given.square().expand(width).diag() if given.ndim < 2 and given.numel() in (1, width) else given
         if covariance.shape != (width, width):
@@ -97,7 +103,7 @@ class Normal:
             raise ValueError(
                 f"noise must be positive, got a covariance with least eigenvalue {float(values.min()):.3g}"
             )
-        return cls(vectors / values.sqrt() @ vectors.T, on_sphere)
+        return cls(vectors / values.sqrt() @ vectors.T, on_sphere, centre)
 
     def means(self, output: Tensor) -> Tensor:
         """f(x) (n, q)."""
@@ -120,7 +126,7 @@ class Normal:
         """Cosine of the two answers (n,), taken from the outputs' mean where they are not on a sphere."""
         one, two = self.means(output.double()), self.means(other.double())
         if not self.on_sphere:
-            centre = one.mean(0)
+            centre = one.mean(0) if self.centre is None else self.centre.to(one)
             one, two = one - centre, two - centre
         return torch.nn.functional.cosine_similarity(one, two, dim=1)
 

@@ -74,6 +74,14 @@ def load(arrays: Arrays, name: str, path: Path) -> Any:
         return arrays[name]()
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """What a .safetensors file says of itself; of other files nothing."""
+    if path.suffix != ".safetensors":
+        return {}
+    with _readable(path), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 def load_rows(files: Sequence[Path], arrays: Sequence[Any]) -> Tensor | Rows:
     """One matrix from an array of each file, in their order: a tensor, or what stays on disk if larger than 500 MiB.
 

@@ -8,14 +8,14 @@ another row, and see what the answer loses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from flows.answers import Normal, Softmax, answer_of
+from flows.answers import AT_ONCE, Normal, Softmax, answer_of
 from flows.front import Front
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LARGEST_LOSS, LEAST_AGREEMENT = 0.01, 0.99
 MOST_ROWS = 4096  # rows that gradients are taken at, and rows that exchange coordinates
-_BATCH = 1024
+_BATCH = 1024  # rows a head is asked about at once; a head with an attribute ``batch`` says for itself
 _EVERY = 16  # ranks up to here are all on the curve
 
 Head = Callable[..., Tensor]
@@ -116,6 +116,30 @@ class Relevance:
             "notes": list(self.notes),
         }
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What :meth:`to_dict` leaves out: ``metric`` (D, D) and ``directions`` (D, S), float64."""
+        return {"metric": self.metric.contiguous(), "directions": self.directions.contiguous()}
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> Relevance:
+        """The relevance whose :meth:`tensors` and :meth:`to_dict` these are, also by way of a file.
+
+        Raises:
+            ValueError: parts are missing.
+        """
+        own = {field.name for field in fields(cls)} - {"metric", "directions"}
+        missing = sorted(own - set(data)) + sorted({"metric", "directions"} - set(tensors))
+        if missing:
+            raise ValueError(
+                f"the saved relevance lacks {', '.join(missing)}; write it again with this release, or measure it again"
+            )
+        plain = {name: data[name] for name in own}
+        for name in ("curve", "principal"):
+            plain[name] = tuple((int(r), float(lost), float(same)) for r, lost, same in data[name])
+        plain |= {"rows": tuple(data["rows"]), "notes": tuple(data["notes"])}
+        plain["carried"] = torch.tensor(data["carried"], dtype=torch.float64)
+        return cls(metric=tensors["metric"], directions=tensors["directions"], **plain)
+
     def __repr__(self) -> str:
         dims = len(self.metric)
         lines = [
@@ -175,6 +199,7 @@ def measure(
     noise_floor: float = 1e-3,
     metric: Tensor | None = None,
     sources: Tensor | None = None,
+    most_rows: tuple[int, int] = (MOST_ROWS, MOST_ROWS),
 ) -> Relevance:
     """Relevance of a layer for the answer of what comes after it.
 
@@ -187,12 +212,15 @@ def measure(
         noise_floor: as :meth:`flows.Front.from_rows`.
         metric: G where it is known already; then ``head`` is only asked for answers.
         sources: (N,) of the rows; rows exchange with rows of other sources.
+        most_rows: how many rows gradients are taken at, and how many exchange coordinates.
+
+    The head's answers to the exchanging rows stay in memory: rows x answers numbers in the precision that they have.
 
     Raises:
         RelevanceError: a head whose answer is not one finite, differentiable row for each row, or does not depend on the layer.
     """
     head, generator = question.head, torch.Generator().manual_seed(seed)
-    some, shown = (_drawn(rows, generator) for rows in (train, held_out))
+    some, shown = (_drawn(rows, most, generator) for rows, most in zip((train, held_out), most_rows, strict=True))
     outputs = answers_at(head, x, shown)
     kind = answer_of(question.answer, outputs, question.noise)
     notes = _steady(head, x, shown, outputs, kind)
@@ -237,7 +265,7 @@ def measure(
 def fisher(head: Head, x: Tensor, rows: Tensor, kind: Softmax | Normal, generator: torch.Generator) -> Tensor:
     """G (D, D) float64 at the rows numbered ``rows``: one backward pass for each answer of few, one for a drawn one of many."""
     total, count = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64), 0
-    for numbers in rows.split(_BATCH):
+    for numbers in rows.split(batch_of(head)):
         inputs = x[numbers].clone().requires_grad_()
         with torch.enable_grad():
             output = _at(head, numbers)(inputs)
@@ -277,8 +305,7 @@ def _curve(
     def enough(r: int) -> bool:
         if r not in points:
             other = x[rows] + front.displacement(moved[:, r:], r).to(x.dtype)
-            answers = answers_at(head, other, rows, own=False)
-            points[r] = float(kind.divergence(outputs, answers).mean()), float(kind.agreement(outputs, answers).mean())
+            points[r] = _difference(head, other, rows, outputs, kind)
         return points[r][0] <= limits[0] and points[r][1] >= limits[1]
 
     last = 0
@@ -315,23 +342,61 @@ def partners(rows: Tensor, sources: Tensor | None, generator: torch.Generator) -
     return partner
 
 
-def _drawn(rows: Tensor, generator: torch.Generator) -> Tensor:
-    return rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS]]
+def _drawn(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator)[:most]]
+
+
+def batch_of(head: Head) -> int:
+    """How many rows ``head`` is asked about at once."""
+    return int(getattr(head, "batch", None) or _BATCH)
 
 
 def _at(head: Head, numbers: Tensor) -> Head:
     return head.at(numbers) if hasattr(head, "at") else head
 
 
+class Displaced:
+    """A head of rows that something was taken off: it is asked at ``x + offset``, as the net would be.
+
+    Args:
+        head: from rows (n, D) of the layer to the net's answer.
+        offset: (N, D), what was taken off each row.
+    """
+
+    def __init__(self, head: Head, offset: Tensor):
+        self.head, self.offset, self.batch = head, offset, batch_of(head)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Answers of all N rows ``x`` (N, D)."""
+        return self.head(x + self.offset)
+
+    def at(self, numbers: Tensor) -> Head:
+        """The head of the rows ``numbers`` (n,)."""
+        head, offset = _at(self.head, numbers), self.offset[numbers]
+        return lambda x: head(x + offset.to(x))
+
+
+def _difference(head: Head, x: Tensor, rows: Tensor, outputs: Tensor, kind: Softmax | Normal) -> tuple[float, float]:
+    """Mean nats that the answers at ``x``, in the places of ``rows``, are from ``outputs``, and mean agreement."""
+    lost, same = 0.0, 0.0
+    for places in torch.arange(len(rows)).split(
+        min(batch_of(head), AT_ONCE)
+    ):  # many answers: compared a batch at a time
+        answers = answers_at(head, x[places], rows[places], own=False)
+        lost += float(kind.divergence(outputs[places], answers).sum())
+        same += float(kind.agreement(outputs[places], answers).sum())
+    return lost / len(rows), same / len(rows)
+
+
 @torch.no_grad()
 def answers_at(head: Head, x: Tensor, rows: Tensor, own: bool = True) -> Tensor:
-    """The head's output (n, q) at rows numbered ``rows`` of ``x``, or at ``x`` in their places; float64 on the CPU.
+    """The head's output (n, q) at rows numbered ``rows`` of ``x``, or at ``x`` in their places, on the CPU.
 
     Raises:
         RelevanceError: an answer that is not one row of finite numbers for each row.
     """
     parts = []
-    for places in torch.arange(len(rows)).split(_BATCH):
+    for places in torch.arange(len(rows)).split(batch_of(head)):
         numbers = rows[places]
         output = _at(head, numbers)(x[numbers if own else places])
         if not isinstance(output, Tensor) or not output.is_floating_point():
@@ -346,7 +411,7 @@ def answers_at(head: Head, x: Tensor, rows: Tensor, own: bool = True) -> Tensor:
                 f"the head returned {len(output)} answers for {len(places)} rows, expected one a row; "
                 "it must take rows (n, D) and return (n, ...)"
             )
-        parts.append(output.flatten(1).cpu().double())
+        parts.append(output.flatten(1).cpu())
     found = torch.cat(parts)
     bad = int((~found.isfinite().all(1) & ~(found == -torch.inf).any(1)).sum())
     if bad:
@@ -356,7 +421,7 @@ def answers_at(head: Head, x: Tensor, rows: Tensor, own: bool = True) -> Tensor:
 
 def _steady(head: Head, x: Tensor, rows: Tensor, outputs: Tensor, kind: Softmax | Normal) -> list[str]:
     """A note where the same rows get other answers the second time."""
-    again = answers_at(head, x, rows[:_BATCH])
+    again = answers_at(head, x, rows[: min(batch_of(head), AT_ONCE)])
     moved = float(kind.divergence(outputs[: len(again)], again).mean())
     if moved > 1e-6:
         return [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from flows.examples import Examples
 from flows.intervening import replaced_output
 from flows.layers import find_layer
 
@@ -25,12 +26,17 @@ class Tail:
     Args:
         model: any torch module.
         layer: path of ``model.named_modules()`` that puts out (B, D), (B, T, D), (B, D, H, W) or a tuple that begins with one.
-        inputs: (E, ...) examples, or a dict of keyword arguments of E each.
+        inputs: (E, ...) examples, a dict of keyword arguments of E each, or a list of batches of these (of any lengths).
         examples: (N,) the example of each row (default row i is of example i).
         positions: (N,) its position, all axes but the examples' and the channels' run together; None where there are none.
-        answer_at: where its answer stands: None for models with one answer an example, "same" position, or a position's number.
+        answer_at: where its answer stands: None for models with one answer an example, "same" position, a position's number, or
+            one (N,) for each row.
         read: from what the model returns to logits or numbers; by default a tensor, ``.logits``, or the first of a tuple.
         channel_axis: axis of the channels; by default the last, of four axes the second.
+        answers: numbers of the logits that count, such as the tokens of the seven days; by default all.
+        batch: how many rows to run at once, for those who ask for many; None leaves it to them.
+
+    Inputs and rows are moved to where the model is.
 
     Raises:
         TypeError, ValueError: no torch module, no such layer, or rows that are no positions of examples.
@@ -43,21 +49,36 @@ class Tail:
         inputs: Any,
         examples: Tensor | None = None,
         positions: Tensor | None = None,
-        answer_at: str | int | None = None,
+        answer_at: str | int | Tensor | None = None,
         read: Read | None = None,
         channel_axis: int | None = None,
+        answers: Sequence[int] | None = None,
+        batch: int | None = None,
     ):
         self.model, self.layer, self.module = model, layer, find_layer(model, layer)
-        self.inputs, self.answer_at, self.read = inputs, answer_at, read or answers_in
-        count = len(next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs)
+        self.inputs, self.read = Examples(inputs), read or answers_in
+        count = len(self.inputs)
         self.examples = torch.arange(count) if examples is None else examples
         self.positions, self.channel_axis = positions, channel_axis
+        self.answers, self.batch = None if answers is None else list(answers), batch
+        self.answer_at = answer_at if answer_at is None else self._answer_places(answer_at)
         if len(self.examples) and not 0 <= int(self.examples.min()) <= int(self.examples.max()) < count:
             raise ValueError(
                 f"rows name examples up to {int(self.examples.max())}, there are {count}; number them from 0"
             )
         if positions is not None and len(positions) != len(self.examples):
             raise ValueError(f"got {len(positions)} positions for {len(self.examples)} rows, expected one each")
+
+    def _answer_places(self, answer_at: str | int | Tensor) -> Tensor:
+        """(N,), where each row's answer stands."""
+        if isinstance(answer_at, str):
+            if answer_at != "same" or self.positions is None:
+                raise ValueError(f"answer_at={answer_at!r} needs positions=, and must be 'same', a number, or one each")
+            return self.positions
+        places = torch.as_tensor(answer_at).expand(len(self)) if not isinstance(answer_at, Tensor) else answer_at
+        if len(places) != len(self):
+            raise ValueError(f"answer_at has {len(places)} places for {len(self)} rows, expected one each")
+        return places
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -68,14 +89,19 @@ class Tail:
 
     def at(self, numbers: Tensor) -> Callable[[Tensor], Tensor]:
         """The tail of the rows ``numbers`` (n,): from (n, D) to answers (n, ...)."""
-        examples = self.examples[numbers]
-        positions = None if self.positions is None else self.positions[numbers]
-        inputs = _some(self.inputs, examples)
+        examples, positions, at = (
+            None if every is None else every[numbers] for every in (self.examples, self.positions, self.answer_at)
+        )
 
         def answers(x: Tensor) -> Tensor:
-            if len(x) != len(examples):
-                raise ValueError(f"got {len(x)} rows for {len(examples)} places, expected one each")
-            return self._answers(x, inputs, positions)
+            if len(x) != len(numbers):
+                raise ValueError(f"got {len(x)} rows for {len(numbers)} places, expected one each")
+            parts, order = [], []
+            for places, inputs in self.inputs.some(examples):  # type: ignore[arg-type]
+                own = (None if every is None else every[places] for every in (positions, at))
+                parts.append(self._answers(x[places.to(x.device)], inputs, *own))
+                order.append(places)
+            return torch.cat(parts)[torch.cat(order).argsort().to(parts[0].device)]
 
         return answers
 
@@ -83,18 +109,27 @@ class Tail:
     def rows(self, numbers: Tensor) -> Tensor:
         """What the layer itself puts out (n, D) at the places of the rows ``numbers`` (n,)."""
         examples = self.examples[numbers]
-        positions = None if self.positions is None else self.positions[numbers]
+        parts, order = [], []
+        for places, inputs in self.inputs.some(examples):  # type: ignore[arg-type]
+            own = None if self.positions is None else self.positions[numbers][places]
+            parts.append(self._own_rows(inputs, len(places), own))
+            order.append(places)
+        return torch.cat(parts)[torch.cat(order).argsort().to(parts[0].device)]
+
+    def _own_rows(self, inputs: Any, count: int, positions: Tensor | None) -> Tensor:
         found: list[Tensor] = []
 
         def look(output: Tensor) -> Tensor:
-            flat, place, _ = self._places(output, len(examples), positions)
-            found.append(flat[torch.arange(len(examples)), place])
+            flat, place, _ = self._places(output, count, positions)
+            found.append(flat[torch.arange(count), place])
             return output
 
-        self._run(_some(self.inputs, examples), look)
+        self._run(inputs, look)
         return found[0]
 
-    def _answers(self, x: Tensor, inputs: Any, positions: Tensor | None) -> Tensor:
+    def _answers(self, x: Tensor, inputs: Any, positions: Tensor | None, at: Tensor | None) -> Tensor:
+        """Runs the model once; ``at`` (n,) are the places of the answers."""
+
         def put(output: Tensor) -> Tensor:
             flat, place, back = self._places(output, len(x), positions)
             if x.shape[1] != flat.shape[-1]:
@@ -103,15 +138,7 @@ class Tail:
             new[torch.arange(len(x)), place] = x.to(flat)
             return back(new)
 
-        output = self._run(inputs, put)
-        if self.answer_at is None:
-            return output
-        if output.ndim < 3:
-            raise ValueError(
-                f"the model's answer has shape {tuple(output.shape)}, expected (examples, positions, ...); pass answer_at=None"
-            )
-        place = positions if self.answer_at == "same" else torch.full((len(x),), int(self.answer_at))
-        return output[torch.arange(len(x)), place]
+        return answers_at(self._run(inputs, put), at, self.answers)
 
     def _places(
         self, output: Tensor, count: int, positions: Tensor | None
@@ -129,7 +156,8 @@ class Tail:
 
     def _run(self, inputs: Any, edit: Callable[[Tensor], Tensor]) -> Tensor:
         """One forward pass with ``edit`` on the layer's output; what ``read`` makes of the model's."""
-        runs = 0
+        runs, parameter = 0, next(self.model.parameters(), None)
+        inputs = inputs if parameter is None else _moved(inputs, parameter.device)
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             nonlocal runs
@@ -145,6 +173,39 @@ class Tail:
         if runs != 1:
             raise RuntimeError(f"layer {self.layer!r} ran {runs} times in one forward pass, expected once")
         return output
+
+
+def answers_at(
+    output: Tensor, at: Tensor | None, answers: Sequence[int] | None = None, examples: Tensor | None = None
+) -> Tensor:
+    """Of a model's answers those that are asked for, (n, ...), float32 where they were half as precise.
+
+    Args:
+        output: (B, ...), or (B, T, C) where ``at`` says which position counts.
+        at: (n,) positions, or None.
+        answers: numbers of the logits that count; by default all.
+        examples: (n,) which of the B; by default each once.
+
+    Raises:
+        ValueError: no such positions or logits.
+    """
+    if at is not None:
+        if output.ndim != 3 or int(at.max()) >= output.shape[1]:
+            raise ValueError(
+                f"the model's answer has shape {tuple(output.shape)}, expected (examples, positions, ...) with at least "
+                f"{int(at.max()) + 1} positions; pass answer_at=None where it answers once an example"
+            )
+        rows = torch.arange(len(at)) if examples is None else examples
+        output = output[rows.to(output.device), at.to(output.device)]
+    elif examples is not None:
+        output = output[examples.to(output.device)]
+    if answers is not None:
+        if not -1 < min(answers) <= max(answers) < output.shape[-1]:
+            raise ValueError(
+                f"answers= names logits {min(answers)} to {max(answers)}, the model has {output.shape[-1]}, numbered from 0"
+            )
+        output = output[..., list(answers)]
+    return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
 
 
 def answers_in(output: Any) -> Tensor:
@@ -165,10 +226,10 @@ def answers_in(output: Any) -> Tensor:
     return found
 
 
-def _some(inputs: Any, examples: Tensor) -> Any:
+def _moved(inputs: Any, device: torch.device) -> Any:
     if isinstance(inputs, Mapping):
-        return {name: value[examples] if isinstance(value, Tensor) else value for name, value in inputs.items()}
-    return inputs[examples]
+        return {name: _moved(value, device) for name, value in inputs.items()}
+    return inputs.to(device) if isinstance(inputs, Tensor) else inputs
 
 
 @contextmanager

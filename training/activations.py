@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -12,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.files import Arrays, arrays_in, load, load_rows, matching
+from flows.files import Arrays, arrays_in, load, load_rows, matching, metadata_of
 from flows.inputs import as_rows, as_tensor, check_finite, nearest
 from flows.nuisance import as_nuisance
 from flows.relevance import Question, Relevance
 from flows.rows import Rows
+
+RELEVANCE = "relevance."  # what arrays of a relevance begin with in a file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,6 +38,7 @@ class Activations:
         nuisance: (N, j) class numbers or (N, q) covariates whose linear share a fit takes off first, or None.
         question: what comes after the layer, or None: a fit then measures what the net uses.
         relevance: what the net uses, where it was measured already; or None.
+        answers: what the net answered at each row: (N, q) its logits or numbers, or (N,) int64 the likeliest of many; or None.
 
     Raises:
         TypeError, ValueError: `x` is not good rows, or labels or sources are not one integer a row, or targets not
@@ -50,6 +54,7 @@ class Activations:
     nuisance: Tensor | None = None
     question: Question | None = None
     relevance: Relevance | None = None
+    answers: Tensor | None = None
 
     def __post_init__(self) -> None:
         x = self._checked(self.x)
@@ -68,6 +73,8 @@ class Activations:
                 f"the relevance is of {len(self.relevance.metric)} columns, the activations have {x.shape[1]}: "
                 "measure it on the same layer"
             )
+        if self.answers is not None and len(self.answers) != len(x):
+            raise ValueError(f"answers must have one row for each of {len(x)} rows, got {len(self.answers)}")
 
     @staticmethod
     def _checked(x: Any) -> Tensor | Rows:
@@ -145,7 +152,8 @@ def read_activations(
 ) -> Activations:
     """Reads activations from a .npy, .npz, .pt (weights only), .safetensors or .parquet file, or from many by a pattern.
 
-    Rows of more than 500 MiB stay on disk and are read as they are needed, but for .npz and .parquet.
+    Rows of more than 500 MiB stay on disk and are read as they are needed, except those of .npz and .parquet. What
+    ``unknot capture --relevance`` found of the net comes back with them.
 
     Args:
         path: the file, or a pattern (``acts/*.npy``) of shards, taken in the order of their names.
@@ -171,11 +179,24 @@ def read_activations(
     about = {"path": str(path), "files": dict(zip(map(str, files), keys, strict=True)), "besides": besides}
     columns = [np.atleast_2d(np.asarray(_ids(shards, name)).T).T for name in known]
     given = np.concatenate(columns, axis=1) if columns else None
-    return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about, nuisance=given)  # type: ignore[arg-type]
+    told = {} if len(shards) > 1 else _told(files[0], keys[0], shards[0][1])
+    return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about, nuisance=given, **told)  # type: ignore[arg-type]
+
+
+def _told(file: Path, key: str, arrays: Arrays) -> dict[str, Any]:
+    """What a file says of the net: its ``answers`` at the rows and its ``relevance``, as far as they are there."""
+    found = metadata_of(file)
+    for before in (f"{key}.", "") if key == "x" else (f"{key}.",):  # a file of one layer calls its rows x
+        start = f"{before}{RELEVANCE}"
+        if start in found:
+            tensors = {name[len(start) :]: load(arrays, name, file) for name in arrays if name.startswith(start)}
+            answers = load(arrays, f"{before}answers", file) if f"{before}answers" in arrays else None
+            return {"relevance": Relevance.restored(tensors, json.loads(found[start])), "answers": answers}
+    return {}
 
 
 def _only_key(arrays: Arrays, besides: Sequence[str], path: Path) -> str:
-    candidates = [name for name in arrays if name not in besides]
+    candidates = [name for name in arrays if name not in besides and RELEVANCE not in name]
     if len(candidates) != 1:
         raise ValueError(
             f"{path} holds {len(candidates)} arrays that could be the activations, expected 1; "

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from flows.inputs import nearest
 from flows.layers import find_layer
 from training.activations import Activations, one_integer_each
+from training.asking import Asker, Asking, Caught
+from training.places import Places
 from training.positions import RowRule, check_rule, joined, to_rows
 
 _MASK = "attention_mask"
@@ -31,6 +33,15 @@ def capture(
     *,
     channel_axis: int | None = None,
     mask: str | Callable[[Any], Any] | None = _MASK,
+    positions: Any = None,
+    relevance: bool = False,
+    relevance_rows: int = 1024,
+    answer: str | Callable[[Tensor], Tensor] = "softmax",
+    answer_at: str | int | None = None,
+    answers: Sequence[int] | None = None,
+    noise: object = None,
+    read: Callable[[Any], Tensor] | None = None,
+    seed: int = 0,
 ) -> Activations | dict[str, Activations]:
     """Runs `model` over `batches`, in eval mode and without gradients, and collects what `layer` puts out.
 
@@ -52,10 +63,28 @@ def capture(
         mask: where padding is marked: the name of an input (B, T) that is zero there, or a function of the inputs that
             returns such an array. Masked positions are no rows and count in no mean. By default `attention_mask` where
             there is one; None keeps all. A function as `rows` sees the output as it is.
+        positions: one position an example that is its row, in place of `rows`: an integer, (E,) integers for all E examples,
+            or the name of an input (B,) that holds them and that the model is not given. Numbered from 0, or from -1
+            backwards from the last that is no padding.
+        relevance: measure what the net uses of the rows too, each layer by itself (see Cost).
+        relevance_rows: how many rows gradients are taken at; a quarter as many exchange coordinates.
+        answer, noise: what the model's answer is; see :func:`training.relevance`.
+        answer_at: where a row's answer stands in a model's output (B, T, C): "same" position, or one as in `positions`. By
+            default the same where a layer has several rows an example, else the last that is no padding.
+        answers: numbers of the logits that count (the tokens of the seven days, say); by default all.
+        read: from what the model returns to logits or numbers; by default a tensor, `.logits`, or the first of a tuple.
+        seed: draws the split, answers, and who exchanges with whom.
 
     Returns:
         Float32 rows on the CPU, with the running index of the example as source and its label, if any; of several
-        layers a dict of these.
+        layers a dict of these. With `relevance` each has its `relevance`, its `answers`, and its `question`, which keeps the
+        model and all inputs.
+
+    Cost:
+        One forward pass over the batches. Relevance adds, for each layer, a forward and a backward pass of an example a row of
+        `relevance_rows` (of 2 to 32 possible answers a backward pass each, of more one with a drawn answer), and about 3 r + 20
+        forward passes a row of `relevance_rows` / 4 where r directions are used; at most as many examples at once as the
+        largest batch has. Answers of those rows stay in memory: `relevance_rows` / 4 x answers numbers.
 
     Raises:
         TypeError: a model, batches, batch or output of a wrong kind; labels that are no integers.
@@ -70,29 +99,42 @@ def capture(
     check_rule(rows)
     if isinstance(batches, (Tensor, Mapping)):
         raise TypeError(f"batches must be an iterable of batches, got one {type(batches).__name__}; pass [batch]")
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
+    asking = Asking(answer, answer_at, answers, noise, read, relevance_rows, seed)
+    asker = Asker(model, rows, channel_axis, asking) if relevance else None
+    places = Places(positions, rows)
+    found: dict[str, list[Caught]] = {name: [] for name in names}
     labels: list[Tensor] = []
     with _evaluating(model, device) as where:
         for batch in batches:
             inputs, target = _parts(batch)
             count = _count(inputs)
-            own = partial(_rows, rows=rows, channel_axis=channel_axis, mask=_mask(inputs, mask), count=count)
-            for name, caught in _outputs(model, modules, _moved(inputs, where), own).items():
-                found[name].append(caught)
+            inputs, at = places.of(inputs, count)
+            masked = _mask(inputs, mask)
+            own = partial(_rows, rows=rows, channel_axis=channel_axis, mask=masked, count=count, at=at)
+            caught, returned = _outputs(model, modules, _moved(inputs, where), own)
+            for name, part in caught.items():
+                found[name].append(part)
+            if asker is not None:
+                asker.add(inputs, masked, returned, caught)
             label = one_integer_each(target, count, "labels")
             labels += [] if label is None else [label]
-    if not found[names[0]]:
-        raise ValueError("batches held no batch, expected at least 1; pass a list or loader (iterators get used up)")
-    about = {"model": type(model).__name__, "rows": rows if isinstance(rows, str) else "function"}
-    clouds = {name: _cloud(parts, labels, {**about, "layer": name}) for name, parts in found.items()}
+        places.all_used()
+        if not found[names[0]]:
+            raise ValueError(
+                "batches held no batch, expected at least 1; pass a list or loader (iterators get used up)"
+            )
+        about = {"model": type(model).__name__, "rows": places.rule}
+        clouds = {name: _cloud(parts, labels, {**about, "layer": name}) for name, parts in found.items()}
+        if asker is not None:
+            clouds = {name: asker.asked(name, cloud) for name, cloud in clouds.items()}
     return clouds[layer] if isinstance(layer, str) else clouds
 
 
-def _cloud(parts: list[tuple[Tensor, Tensor]], labels: list[Tensor], about: dict[str, str]) -> Activations:
-    each = torch.cat([counts for _, counts in parts])
+def _cloud(parts: list[Caught], labels: list[Tensor], about: dict[str, str]) -> Activations:
+    each = torch.cat([counts for _, counts, _ in parts])
     target = one_integer_each(torch.cat(labels), len(each), "labels") if labels else None
     return Activations(
-        joined([x for x, _ in parts]),
+        joined([x for x, *_ in parts]),
         None if target is None else target.repeat_interleave(each),
         torch.arange(len(each)).repeat_interleave(each),
         f"{about['model']}.{about['layer']}",
@@ -154,23 +196,23 @@ def _mask(inputs: Any, mask: str | Callable[[Any], Any] | None) -> Any:
     return inputs[mask] if mask in names else None
 
 
-def _rows(output: Any, layer: str, **how: Any) -> tuple[Tensor, Tensor]:
-    x, counts = to_rows(output, what=f"layer {layer!r}", **how)
-    return x.to("cpu", torch.float32, copy=True), counts  # at once: the next layer may work in place
+def _rows(output: Any, layer: str, **how: Any) -> Caught:
+    x, counts, places = to_rows(output, what=f"layer {layer!r}", **how)
+    return x.to("cpu", torch.float32, copy=True), counts, places  # at once: the next layer may work in place
 
 
 def _outputs(
-    model: nn.Module, modules: Mapping[str, nn.Module], inputs: Any, own: Callable[[Any, str], tuple[Tensor, Tensor]]
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Runs one batch and returns what `own` makes of each module's output."""
-    caught: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
+    model: nn.Module, modules: Mapping[str, nn.Module], inputs: Any, own: Callable[[Any, str], Caught]
+) -> tuple[dict[str, Caught], Any]:
+    """Runs one batch and returns what `own` makes of each module's output, and what the model returns."""
+    caught: dict[str, list[Caught]] = {name: [] for name in modules}
 
     def watch(name: str, module: nn.Module) -> Any:
         return module.register_forward_hook(lambda _module, _inputs, output: caught[name].append(own(output, name)))
 
     handles = [watch(name, module) for name, module in modules.items()]
     try:
-        model(**inputs) if isinstance(inputs, dict) else model(inputs)
+        returned = model(**inputs) if isinstance(inputs, dict) else model(inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -180,4 +222,4 @@ def _outputs(
                 f"layer {name!r} ran {len(runs)} times in one forward pass, expected once; capture the module around "
                 "it (a hook sees neither layer.forward(...) nor functional calls)"
             )
-    return {name: runs[0] for name, runs in caught.items()}
+    return {name: runs[0] for name, runs in caught.items()}, returned

@@ -7,7 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
-from flows.relevance import LARGEST_LOSS, LEAST_AGREEMENT, Head, Question, Relevance, RelevanceError, measure
+from flows.relevance import (
+    LARGEST_LOSS,
+    LEAST_AGREEMENT,
+    MOST_ROWS,
+    Head,
+    Question,
+    Relevance,
+    RelevanceError,
+    measure,
+)
 from training.activations import Activations
 
 FEWEST_ROWS = 50
@@ -24,6 +33,7 @@ def relevance(
     least_agreement: float = LEAST_AGREEMENT,
     held_out: float = 0.15,
     seed: int = 0,
+    most_rows: tuple[int, int] = (MOST_ROWS, MOST_ROWS),
 ) -> Relevance:
     """How many directions of a layer the net's answer uses, and which.
 
@@ -37,6 +47,7 @@ def relevance(
         largest_loss, least_agreement: what the kept directions may lose of the information, and must keep of the answers.
         held_out: share of the sources on which the loss is measured.
         seed: draws the split, and rows that exchange coordinates.
+        most_rows: how many training rows gradients are taken at, and how many held-out rows exchange coordinates.
 
     Raises:
         ValueError: unusable rows, a head whose answer is not one finite differentiable row for each, or that does not depend
@@ -48,4 +59,5 @@ def relevance(
     train, held = activations.split(held_out, seed)
     question = Question(head, answer, noise)
     rows = activations.x[:]
-    return measure(question, rows, train, held, largest_loss, least_agreement, seed, sources=activations.sources)
+    limits = (largest_loss, least_agreement)
+    return measure(question, rows, train, held, *limits, seed, sources=activations.sources, most_rows=most_rows)

@@ -14,7 +14,8 @@ class DataSettings:
     """Where activations come from: exactly one of subject, planted and file.
 
     Attributes:
-        subject: a small net trained here ("digits", "rotated-digits", "modular-addition", "ring").
+        subject: a small net trained here ("digits", "rotated-digits", "modular-addition", "ring"), or a language model that is
+            read ("smollm2", "smollm2-months").
         step: of a subject, train it for so many steps only.
         half: of digits, 0 or 1: train on this half of the images alone and show no other.
         planted: a structure with known answer ("torus").

@@ -60,7 +60,7 @@ def _cloud(
     what, found = repr(name) if name else "the tensor", []
     for batch, own in zip(batches, masks, strict=True):
         raw = batch.value if isinstance(getattr(batch, "value", None), Tensor) else batch  # a saved proxy
-        found.append(to_rows(raw, rows, channel_axis, own, what, len(only_tensor(raw, what))))
+        found.append(to_rows(raw, rows, channel_axis, own, what, len(only_tensor(raw, what)))[:2])
     each = torch.cat([counts for _, counts in found])
     sources = one_integer_each(torch.arange(len(each)) if groups is None else groups, len(each), "groups")
     labels = one_integer_each(labels, len(each), "labels")
@@ -94,12 +94,22 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def to_rows(
-    output: Any, rows: RowRule, channel_axis: int | None, mask: Any, what: str, count: int
-) -> tuple[Tensor, Tensor]:
-    """Rows (n, C) of an output of `count` examples, and how many of them each example has, (count,).
+    output: Any,
+    rows: RowRule,
+    channel_axis: int | None,
+    mask: Any,
+    what: str,
+    count: int,
+    at: int | Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Rows (n, C) of an output of `count` examples, how many each example has (count,), and where each row stands.
 
     Args:
         what: the layer, in errors.
+        at: the position of each example that is its row, in place of `rows`; see :func:`located`.
+
+    Returns:
+        Rows, counts, and places (n,), all axes but the examples' and the channels' run together; None of a mean or function.
     """
     if callable(rows):
         found = only_tensor(rows(output), what)
@@ -108,23 +118,47 @@ def to_rows(
                 f"rows gave shape {tuple(found.shape)} for {count} examples, expected (n, C) with as many rows for "
                 "each; change the function, or pass one example a batch"
             )
-        return found, torch.full((count,), len(found) // count)
+        return found, torch.full((count,), len(found) // count), None
     positions = _positions(only_tensor(output, what), rows, channel_axis, what, count)
     kept = _kept(mask, positions, what)
-    if rows == "token":
-        return positions[kept], kept.sum(1).cpu()
+    if rows == "token" and at is None:
+        return positions[kept], kept.sum(1).cpu(), kept.nonzero()[:, 1].cpu()
     empty = (~kept.any(1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(
             f"the mask leaves no position of examples {empty[:5]}, rows={rows!r} needs one; drop empty examples"
         )
     ones = torch.ones(count, dtype=torch.int64)
-    if rows == "last":
-        last = kept.shape[1] - 1 - kept.flip(1).int().argmax(1)
-        return positions[torch.arange(count, device=last.device), last], ones
+    if rows == "last" or at is not None:
+        place = located(-1 if at is None else at, kept.cpu(), what)
+        return positions[torch.arange(count), place.to(positions.device)], ones, place
     if kept.all():
-        return positions.mean(1), ones
-    return positions.masked_fill(~kept[..., None], 0).sum(1) / kept.sum(1, keepdim=True), ones
+        return positions.mean(1), ones, None
+    return positions.masked_fill(~kept[..., None], 0).sum(1) / kept.sum(1, keepdim=True), ones, None
+
+
+def located(at: int | Tensor, kept: Tensor, what: str) -> Tensor:
+    """(B,) positions that `at` names, an integer or (B,) of them; negative ones count back from the last that is kept.
+
+    Args:
+        kept: (B, T) bool, positions that are no padding.
+
+    Raises:
+        ValueError: no such position, or padding.
+    """
+    width = kept.shape[1]
+    last = width - 1 - kept.flip(1).int().argmax(1)
+    given = torch.as_tensor(at).cpu().expand(len(kept))
+    place = torch.where(given < 0, last + 1 + given, given)
+    inside = (place >= 0) & (place < width)
+    wrong = (~(inside & kept[torch.arange(len(kept)), place.clamp(0, width - 1)])).nonzero().flatten().tolist()
+    if wrong:
+        i = wrong[0]
+        raise ValueError(
+            f"example {i} of its batch has no position {int(given[i])}: {what} has {width} positions there, "
+            f"{int(kept[i].sum())} of them no padding; name one of those, numbered from 0, or from -1 backwards"
+        )
+    return place
 
 
 def only_tensor(output: Any, what: str) -> Tensor:

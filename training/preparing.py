@@ -10,7 +10,7 @@ from torch import Tensor
 from flows.flow import FunnelFlow
 from flows.front import Front, supported
 from flows.nuisance import Nuisance
-from flows.relevance import Relevance, measure
+from flows.relevance import Displaced, Relevance, measure
 from flows.rows import Picked
 from training.activations import Activations
 from training.batches import WhiteRows
@@ -55,7 +55,7 @@ def prepare(
     activations, nuisance, notes = without_nuisance(activations, train)
     x = activations.x
     rows = x[train] if isinstance(x, Tensor) else Picked(x, train)
-    relevance = _relevance(activations, train, held_out, model, seed)
+    relevance = _relevance(activations, train, held_out, model, seed, moved=nuisance is not None)
     front, said = _front(rows, x[held_out[:MOST_HELD_OUT]], relevance, model)
     flow = FunnelFlow.behind(
         front,
@@ -98,15 +98,23 @@ def without_nuisance(activations: Activations, train: Tensor) -> tuple[Activatio
     rows[train] = residual
     kind = f"{nuisance.numbers} covariates" if nuisance.numbers else f"{sum(nuisance.levels)} classes"
     note = f"nuisance: {kind} took off {share:.1%} of the variance"
-    return replace(activations, x=rows, nuisance=None), nuisance, [note]
+    question = activations.question  # the net is asked at the rows as they were
+    if question is not None:
+        question = replace(question, head=Displaced(question.head, x - rows))
+    return replace(activations, x=rows, nuisance=None, question=question), nuisance, [note]
 
 
 def _relevance(
-    activations: Activations, train: Tensor, held_out: Tensor, model: ModelSettings, seed: int
+    activations: Activations, train: Tensor, held_out: Tensor, model: ModelSettings, seed: int, moved: bool
 ) -> Relevance | None:
-    """What the net uses, measured here where there is something to ask, else as it came."""
-    if model.front not in ("auto", "relevance") or activations.question is None:
-        return activations.relevance if model.front in ("auto", "relevance") else None
+    """What the net uses, as it came, or measured here where there is something to ask and it came with other limits or is not
+    there; where a nuisance was taken off (``moved``) G stays as it came and the rest is measured here."""
+    given, limits = activations.relevance, (model.largest_loss, model.least_agreement)
+    if model.front not in ("auto", "relevance"):
+        return None
+    same = given is not None and not moved and limits == (given.largest_loss, given.least_agreement)
+    if activations.question is None or same:
+        return given
     if not isinstance(activations.x, Tensor):
         train, held_out = train[:: -(-len(train) // _MOST_ASKED)], held_out[:: -(-len(held_out) // _MOST_ASKED)]
     return measure(
@@ -118,7 +126,8 @@ def _relevance(
         model.least_agreement,
         seed,
         model.noise_floor,
-        sources=activations.sources,
+        None if given is None else given.metric,
+        activations.sources,
     )
 
 

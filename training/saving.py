@@ -1,5 +1,6 @@
 """Activations and arrays in files, written whole or not at all."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from flows.writing import whole
-from training.activations import Activations
+from training.activations import RELEVANCE, Activations
 
 
 def suffix_for(path: Path, layers: int) -> str:
@@ -29,18 +30,30 @@ def suffix_for(path: Path, layers: int) -> str:
 def save_activations(clouds: Mapping[str, Activations], path: Path) -> None:
     """Write the layers' rows; .safetensors keeps labels and sources, each under the layer's name if there are several.
 
-    One layer is ``x, labels, sources``; several are ``NAME, NAME.labels, NAME.sources``.
+    One layer is ``x, labels, sources``; several are ``NAME, NAME.labels, NAME.sources``. What the net answered and what it uses
+    of a layer are ``answers`` and ``relevance.*`` in the same way; of the latter, plain data are in the file's metadata.
+
+    Raises:
+        ValueError: .npy, and there is a relevance to keep.
     """
-    if suffix_for(path, len(clouds)) == ".npy":
+    suffix = suffix_for(path, len(clouds))
+    if suffix == ".npy" and any(cloud.relevance is not None for cloud in clouds.values()):
+        raise ValueError(f"{path} cannot hold what the net uses of the layer; name it .safetensors")
+    if suffix == ".npy":
         (cloud,) = clouds.values()
         return write_npy(path, [cloud.x[:]], tuple(cloud.x.shape), cloud.x[:0].numpy().dtype)
     tensors: dict[str, Tensor] = {}
+    metadata = {"names": ", ".join(cloud.name for cloud in clouds.values())}
     for layer, cloud in clouds.items():
         key, before = ("x", "") if len(clouds) == 1 else (layer or "model", f"{layer or 'model'}.")
-        named = {key: cloud.x[:], f"{before}labels": cloud.labels, f"{before}sources": cloud.sources}
+        named = {"labels": cloud.labels, "sources": cloud.sources, "answers": cloud.answers}
+        if cloud.relevance is not None:
+            named |= {f"{RELEVANCE}{name}": tensor for name, tensor in cloud.relevance.tensors().items()}
+            metadata[f"{before}{RELEVANCE}"] = json.dumps(cloud.relevance.to_dict())
+        named = {key: cloud.x[:], **{f"{before}{name}": tensor for name, tensor in named.items()}}
         tensors |= {name: tensor.contiguous() for name, tensor in named.items() if tensor is not None}
     with whole(path) as partial:
-        save_file(tensors, partial, metadata={"names": ", ".join(cloud.name for cloud in clouds.values())})
+        save_file(tensors, partial, metadata=metadata)
 
 
 def write_npy(path: Path, blocks: Iterable[Tensor], shape: tuple[int, ...], dtype: np.dtype) -> None:

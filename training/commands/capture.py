@@ -24,15 +24,30 @@ def main(argv: list[str]) -> int:
     from training.capturing import capture
     from training.saving import save_activations, suffix_for
 
-    suffix_for(given.out, len(given.layer))
+    if suffix_for(given.out, len(given.layer)) == ".npy" and given.relevance:
+        raise ValueError(f"{given.out} cannot hold what the net uses of the layer; name it .safetensors")
     if given.threads > 0:
         torch.set_num_threads(given.threads)
     model, batches = _model_and_batches(given)
     mask = {} if given.mask is None else {"mask": given.mask}
-    found = capture(model, given.layer, batches, given.rows, given.device, channel_axis=given.channel_axis, **mask)
+    asked = {name: getattr(given, name) for name in ("relevance", "relevance_rows", "answer", "answers", "seed")}
+    found = capture(
+        model,
+        given.layer,
+        batches,
+        given.rows,
+        given.device,
+        channel_axis=given.channel_axis,
+        positions=given.position,
+        answer_at=given.answer_at,
+        **mask,
+        **asked,
+    )
     save_activations(found, given.out)
     for layer, cloud in found.items():
         print(f"{layer or 'the model'}: {cloud!r}")
+        if cloud.relevance is not None:
+            print(repr(cloud.relevance))
     print(f"wrote {given.out}")
     print("\n".join(_next(found, given.out)))
     return 0
@@ -54,12 +69,35 @@ def _options(argv: list[str]) -> Namespace:
     parser.add_argument("--rows", choices=["token", "mean", "last"], default="token", help="how positions become rows")
     parser.add_argument("--channel-axis", type=int, help="axis of the channels (default the last, of four the second)")
     parser.add_argument("--mask", metavar="NAME", help="the input that is 0 at padding (default attention_mask)")
+    parser.add_argument(
+        "--position",
+        type=_number_or_name,
+        metavar="NUMBER|NAME",
+        help="one row an example: its position, or the input that holds it",
+    )
+    parser.add_argument("--relevance", action="store_true", help="measure too what the net uses of each layer")
+    parser.add_argument("--relevance-rows", type=int, default=1024, help="rows to measure it at (default 1024)")
+    parser.add_argument(
+        "--answer", choices=["softmax", "gaussian", "cosine"], default="softmax", help="what it answers"
+    )
+    parser.add_argument(
+        "--answer-at",
+        type=_number_or_name,
+        metavar="NUMBER|same",
+        help="position of a row's answer (default the last, of all tokens the same)",
+    )
+    parser.add_argument("--answers", type=int, nargs="+", metavar="NUMBER", help="logits that count (default all)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn for --relevance")
     parser.add_argument("--device", help="where to run the model")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
     given = parser.parse_args(argv)
     if given.batch < 1:
         parser.error(f"--batch must be at least 1, got {given.batch}")
     return given
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def _model_and_batches(given: Namespace) -> tuple[nn.Module, Iterable[Any]]:
