@@ -59,6 +59,10 @@ FLOWS = {
     "StrongDiffeo": lambda g: flows.StrongDiffeo(g.rows, seed=0)(g.rows),
     "intervene": intervened,
     "as_rows": lambda g: flows.as_rows(g.rows),
+    "Question": None,
+    "Relevance": None,  # training.relevance's
+    "Tail": lambda g: flows.Tail(g.model, "0", g.rows)(g.rows),
+    "Nuisance": lambda g: flows.Nuisance.of(g.rows, torch.arange(len(g.rows))[:, None] % 3)[1],
 }
 TRAINING = {
     "fit": lambda g: training.fit(g.rows, **QUICK).flow.transform(g.rows),
@@ -69,6 +73,7 @@ TRAINING = {
     "untangle": lambda g: repr(training.untangle(g.flow, torch.randn(2000, 3, generator=generator()), **QUICK)),
     "planted": lambda g: training.planted("torus", 50, noise_dims=1).x,
     "PLANTED_NAMES": None,
+    "relevance": lambda g: training.relevance(lambda x: x[:, :2], g.rows).metric,
     "capture": lambda g: training.capture(g.model, "0", [g.rows]).x,
     "as_activations": lambda g: training.as_activations(g.rows).x,
     "Activations": lambda g: training.Activations(g.rows).split(seed=1)[0],
@@ -104,6 +109,8 @@ ANALYSIS = {
     ),
 }
 FLOW_METHODS = {
+    "behind": lambda g: flows.FunnelFlow.behind(g.flow.front).field.W1,
+    "twin": lambda g: g.flow.twin().field.W1,
     "call_and_ladj": lambda g: g.flow.call_and_ladj(g.rows)[1],
     "decode": lambda g: g.flow.decode(g.s, noise="draw", generator=generator()),
     "encode": lambda g: g.flow.encode(g.rows),

@@ -156,15 +156,14 @@ def _front(rows, held_out: Tensor, relevance: Relevance | None, model: ModelSett
     ]
 
 
-def holding_up(front: Front, held_out: Tensor, least: float = 0.8, window: int = 5) -> int:
+def holding_up(front: Front, held_out: Tensor, least: float = 0.8) -> int:
     """How many leading principal directions have on held-out rows at least ``least`` of the variance of the training rows.
 
-    Of small samples of wide rows the principal directions fit chance; there the held-out variance falls short. Read off running
-    means over ``window`` directions.
+    Of small samples of wide rows the principal directions fit chance; there the held-out variance falls short. A direction falls
+    short where it does so by more than two standard errors of a variance, each (2 / rows)^(1/2) of it.
     """
-    kept = front.coordinates(held_out.to(front.scales)).square().mean(0)
-    running = torch.nn.functional.avg_pool1d(kept[None, None], window, 1, window // 2, count_include_pad=False)[0, 0]
-    short = (running < least).nonzero().squeeze(1)
+    shares = front.coordinates(held_out.to(front.scales)).square().mean(0)
+    short = (shares < least - 2 * (2 / len(held_out)) ** 0.5).nonzero().squeeze(1)
     return max(2, int(short[0]) if len(short) else front.stored)
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     )
     for layer, name in names.items():
         begun = time.monotonic()
-        line = report(found[name].x, replace(subject, layer=name).tail(), subject, given)
+        line = report(found[name].x, replace(subject, layer=name).question().head, subject, given)
         print(f"{layer:>5}  {line}   {time.monotonic() - begun:.0f} s", flush=True)
 
 
