@@ -82,9 +82,10 @@ def capture(
 
     Cost:
         One forward pass over the batches. Relevance adds, for each layer, a forward and a backward pass of an example a row of
-        `relevance_rows` (of 2 to 32 possible answers a backward pass each, of more one with a drawn answer), and about 3 r + 20
-        forward passes a row of `relevance_rows` / 4 where r directions are used; at most as many examples at once as the
-        largest batch has. Answers of those rows stay in memory: `relevance_rows` / 4 x answers numbers.
+        `relevance_rows` (of 2 to 32 possible answers a backward pass each, of more one with a drawn answer), and about
+        2 (r + p) forward passes a row of `relevance_rows` / 4, at most 24 + 8 log2(D), where the answer needs r directions, or
+        p principal ones. As many examples at once as the largest batch has. Answers of those rows stay in memory:
+        `relevance_rows` / 4 x answers numbers.
 
     Raises:
         TypeError: a model, batches, batch or output of a wrong kind; labels that are no integers.

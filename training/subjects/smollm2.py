@@ -77,7 +77,7 @@ class Answering(nn.Module):
         padding: the token that fills prompts up, on the right: what is left of it does not see it.
     """
 
-    def __init__(self, language_model: nn.Module, answers: Sequence[int], padding: int):
+    def __init__(self, language_model: Any, answers: Sequence[int], padding: int):
         super().__init__()
         self.language_model: Any = language_model
         self.answers, self.padding = list(answers), padding
