@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from flows.elsewhere import follow
 from flows.flow import FunnelFlow
+from flows.relevance import Relevance
 from flows.store import load
+
 from flows.sums import check_sums
 from flows.untangled import LIFT, SECOND
 
@@ -77,6 +79,21 @@ class SavedRun:
             labels=_both(data, "labels"),
             sources=_both(data, "sources"),
         )
+
+    @property
+    def relevance(self) -> Relevance | None:
+        """What the net uses of the layer, where the run measured it.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        file = self.folder / "relevance.safetensors"
+        data = self.result.get("relevance")
+        if data is None or not file.is_file():
+            return None
+        check_sums(self.folder, file.name)
+        with safe_open(file, framework="pt") as tensors:
+            return Relevance.restored({name: tensors.get_tensor(name) for name in tensors.keys()}, data)  # noqa: SIM118
 
     @property
     def x(self) -> torch.Tensor:

@@ -10,7 +10,7 @@ from test_fitting import TINY
 from torch import nn
 
 import training
-from analysis import Analyzer
+from analysis import Analyzer, SavedRun
 from training.activations import Activations
 from training.preparing import holding_up, prepare
 from training.settings import ModelSettings, PathSettings
@@ -166,6 +166,10 @@ def test_a_digits_run_says_what_the_net_uses_and_does(tmp_path):
     assert "classes: " in done.stdout or "structure: none" in done.stdout
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     assert 5 <= record["relevance"]["kept"] <= 12
+    kept = SavedRun.load(tmp_path / "run").relevance
+    assert kept.kept == record["relevance"]["kept"] and kept.metric.shape == (32, 32)
+    again = training.fit(Activations(torch.randn(400, 32), relevance=kept), null_worth=0.03, **TINY)
+    assert again.flow.front.kept == kept.kept
 
 
 def test_layers_before_and_after_an_activation_function():
