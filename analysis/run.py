@@ -15,7 +15,6 @@ from flows.elsewhere import follow
 from flows.flow import FunnelFlow
 from flows.relevance import Relevance
 from flows.store import load
-
 from flows.sums import check_sums
 from flows.untangled import LIFT, SECOND
 

@@ -115,8 +115,7 @@ class RunFolder:
         if result.relevance is not None:
             with whole(self.path / "relevance.safetensors") as file:
                 save_file(result.relevance.tensors(), file)
-        for k, flow
- in result.snapshots.items():
+        for k, flow in result.snapshots.items():
             flow.save(self.path / "snapshots" / f"k{k}")
         rows = torch.from_numpy(result.held_out)
         s, n = result.flow.split(result.flow.transform(activations.x[rows]))
