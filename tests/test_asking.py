@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import flows
+from flows.answers import Softmax, answer_of
 from flows.examples import Examples
 from flows.files import metadata_of
 from flows.relevance import Displaced, Question, Relevance, measure
@@ -81,9 +82,9 @@ def test_two_axes():
 
 def test_a_named_token_of_batches_of_any_length():
     model = Reader()
-    own = list(batches(5, 7, 5))
+    own = list(batches(5, 7, 7, 5))
     found = capture(model, "layer", own, positions="place", relevance=True)
-    assert len(found) == 180 and found.sources.tolist() == list(range(180)) and found.about["rows"] == "position"
+    assert len(found) == 240 and found.sources.tolist() == list(range(240)) and found.about["rows"] == "position"
     x = [model.embed(b["ids"]) + model.place(torch.arange(b["ids"].shape[1])) for b in own]
     rows = torch.cat([part[torch.arange(60), b["place"]] for part, b in zip(x, own, strict=True)])
     torch.testing.assert_close(found.x, rows)
@@ -249,6 +250,16 @@ def test_a_nuisance_does_not_change_what_the_net_is_asked():
     taken = prepare(Activations(x, nuisance=family, question=Question(head), relevance=came), *fit, seed=0).relevance
     assert taken.metric is came.metric and taken.curve != came.curve
     assert prepare(Activations(x, question=Question(head), relevance=came), *fit, seed=0).relevance is came
+
+
+def test_the_information_of_many_rows_is_taken_some_at_a_time(monkeypatch):
+    logits, numbers = 2 * weights(100, 5), weights(100, 3, seed=4)
+    whole = Softmax().information(logits), answer_of("gaussian", numbers).agreement(numbers, numbers.roll(1, 1))
+    monkeypatch.setattr("flows.answers.AT_ONCE", 7)
+    assert Softmax().information(logits) == pytest.approx(whole[0], rel=1e-6) and whole[0] > 0.1
+    kind = answer_of("gaussian", numbers)
+    parts = [kind.agreement(a, b) for a, b in zip(numbers.split(9), numbers.roll(1, 1).split(9), strict=True)]
+    torch.testing.assert_close(torch.cat(parts), whole[1])
 
 
 def test_displaced_heads_and_examples_of_any_shape():
