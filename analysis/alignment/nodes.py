@@ -18,6 +18,8 @@ MOST_ROWS = 1000  # by which pieces are judged
 LEADING = 0.95  # share of the variance in the directions in which pieces are sought
 MOST_NODES = 20
 STARTS = 5
+FEWEST = 5  # pieces, fewer of which say too little of where they belong
+WORSE = 0.05  # clearness that a common number of pieces may cost
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,22 @@ class Nodes:
     def centres(self, rows: Floats) -> Floats:
         """(pieces, d) means."""
         return np.array([rows[self.labels == i].mean(0) for i in range(self.count)])
+
+
+def cut(a: list[Nodes], b: list[Nodes]) -> tuple[Nodes, Nodes]:
+    """The pieces by which two sides are compared: equally many of both, unless their own numbers are clearer by far."""
+    own = [max((n for n in side if n.count >= FEWEST), key=lambda n: n.clearness, default=side[0]) for side in (a, b)]
+    common = [pair for pair in pairs(a, b) if pair[0].count >= FEWEST]
+    best = max(common, key=lambda pair: pair[0].clearness + pair[1].clearness, default=None)
+    if best is None or any(o.clearness - n.clearness > WORSE for o, n in zip(own, best, strict=True)):
+        return own[0], own[1]
+    return best
+
+
+def pairs(a: list[Nodes], b: list[Nodes]) -> list[tuple[Nodes, Nodes]]:
+    """The clearest cuts of either side into every number that both have."""
+    sides = [{n.count: n for n in reversed(side)} for side in (a, b)]
+    return [(sides[0][count], sides[1][count]) for count in sorted(set(sides[0]) & set(sides[1]))]
 
 
 def principal(rows: Floats) -> tuple[Floats, Floats, Floats]:
