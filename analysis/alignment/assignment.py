@@ -41,9 +41,11 @@ def assignments(
 ) -> Assignments:
     r"""Match two sets of nodes by their distances alone; numbers and scale may differ.
 
-    Minimises :math:`\sum_{ij} (A_{ij} - B_{p_i p_j})^2` over one-to-one p by the best exchange of two until none helps, from many
-    starts at once. Half of the starts are random; the other half go by how alike the nodes' sorted distances are, with noise, and by a few
-    linear assignments to the gradient, without which hundreds of nodes take minutes. Distances of equally many nodes are standardised; of different numbers, the smaller set is tried at five scales, and nodes of the larger may stay alone.
+    Minimises :math:`\sum_{ij} (A_{ij} - B_{p_i p_j})^2` over one-to-one p by the best exchange of two until none helps, from
+    many starts at once. Half of the starts are random. The other half go by how alike the nodes' sorted distances are, with
+    noise, and by a few linear assignments to the gradient, without which hundreds of nodes take minutes. Distances of
+    equally many nodes are standardised. Of different numbers, the smaller set is tried at five scales, and nodes of the
+    larger may stay alone.
 
     Args:
         gaps_a, gaps_b: (n_a, n_a) and (n_b, n_b) distances between nodes.

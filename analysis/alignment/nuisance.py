@@ -26,7 +26,8 @@ def without(rows: Floats, nuisance: ArrayLike, name: str) -> Floats:
     columns = given[:, None] if given.ndim == 1 else given
     if columns.ndim != 2 or len(columns) != len(rows):
         raise ValueError(
-            f"nuisance of {name} must have shape ({len(rows)},) or ({len(rows)}, columns), got {given.shape}; pass one entry a row"
+            f"nuisance of {name} must have shape ({len(rows)},) or ({len(rows)}, columns), got {given.shape}; "
+            "pass one entry a row"
         )
     design = np.hstack([np.ones((len(rows), 1)), *(_columns(column, name) for column in columns.T)])
     left = rows - design @ np.linalg.lstsq(design, rows - rows.mean(0), rcond=None)[0]

@@ -14,8 +14,8 @@ MOST = 24  # elements; more say no more than "many"
 def group_of(centres: Floats, orders: list[Orders], tolerance: float) -> Symmetry:
     """The group (r, r) in a's frame that the assignments generate: what they differ by, and all products of it.
 
-    Exchanging pieces says which assignments no distance tells apart, and a group that is larger than what was seen only says less.
-    Where assignments are partial or generate more than 24 elements, the identity alone is given, and the assignments stay as alternatives.
+    A group that is larger than what was seen only says less. Where assignments are partial or generate more than 24
+    elements, the identity alone is given, and the assignments stay as alternatives.
 
     Args:
         centres: (pieces, r) of a.

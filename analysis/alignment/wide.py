@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
@@ -22,12 +24,15 @@ from analysis.alignment.rigid import Floats, Rigid, polar
 from analysis.alignment.search import Found, Optimum
 from analysis.alignment.solution import Solution
 
-MOST_ORDERS = 25  # assignments of every number of pieces
+if TYPE_CHECKING:
+    from analysis.alignment.geometry import Geometry
+
+MOST_ORDERS = 15  # assignments of every number of pieces
 NUMBERS = range(4, 17)  # pieces that give starts, beside those of the two sides
 IMPROVED = 5  # ends around which pieces are exchanged
 POLISHED = 12  # ends that rows are asked about
 KEPT = 8  # of them, in all directions and on all rows
-ROWS, ALL_ROWS = 300, 1000
+ROWS, POLISH_ROWS, ALL_ROWS = 300, 600, 1000
 HALF = 500  # rows of the judge's samples
 WIDEST, NARROW = 0.15, 0.1  # first widths of the two polishes, in units of the spread
 
@@ -66,8 +71,8 @@ class Search:
         self.generator = np.random.default_rng([seed, 12])
         size = max(frame.coarse for frame in frames)
         self.coarse = [Cloud(c.s[:, :size], c.shared) for c in clouds]
-        self.grains = [Grains.of(c, seed) for c in self.coarse]
-        self.ways = [clearest(c.s, seed) for c in self.coarse]
+        self.grains = Grains.of(self.coarse[0], seed), Grains.of(self.coarse[1], seed)
+        self.ways = clearest(self.coarse[0].s, seed), clearest(self.coarse[1].s, seed)
         self.frames = frames
         self.nodes = cut(*self.ways)
         self.order = [self.generator.permutation(len(c)) for c in clouds]
@@ -83,7 +88,8 @@ class Search:
         first = sorted((Optimum(m, cheap.between(m)) for m in maps), key=lambda o: o.cost.transport)
         optima = _apart(first, some[0].s, tolerance)[:KEPT]
         shape = self.clouds[0].s.shape[1], self.clouds[1].s.shape[1]
-        maps = [polished(*every, _padded(o.map.matrix, shape), self.anchor, widest=NARROW) for o in optima]
+        most = self._rows(self.clouds, POLISH_ROWS)
+        maps = [polished(*most, _padded(o.map.matrix, shape), self.anchor, widest=NARROW) for o in optima]
         whole = [_transport(*every, m) for m in maps]  # samples differ in the mass of a piece; all rows do so less
         ranked = [maps[i] for i in np.argsort(whole, kind="stable")]
         optima = _apart([Optimum(m, judge.between(m)) for m in ranked], every[0].s, tolerance)
@@ -103,6 +109,13 @@ class Search:
             gaps.append(cdist(centres, centres))
         return assignments(gaps[0], gaps[1], self.generator, starts)
 
+    def geometry(self, labels: tuple[NDArray[Any], NDArray[Any]] | None) -> Geometry:
+        """What distances alone can tell."""
+        from analysis.alignment.geometry import geometry
+
+        one, other = self.coarse
+        return geometry((one.s, other.s), (self.frames[0], self.frames[1]), self.nodes, labels, self.seed)
+
     def _ends(self, assigned: Assignments) -> list[End]:
         """Where the grains' descents from every number of pieces end, the cheapest first."""
         begin = self._starts(self.nodes, assigned.orders)
@@ -117,18 +130,18 @@ class Search:
         return sorted(ends, key=lambda end: end[1])
 
     def _starts(self, nodes: tuple[Nodes, Nodes], orders: Orders) -> list[Floats]:
-        centres = [cuts.centres(cloud.s) for cuts, cloud in zip(nodes, self.coarse, strict=True)]
-        return [_procrustes(*centres, order) for order in orders[:MOST_ORDERS]]
+        a, b = (cuts.centres(cloud.s) for cuts, cloud in zip(nodes, self.coarse, strict=True))
+        return [_procrustes(a, b, order) for order in orders[:MOST_ORDERS]]
 
     def _improved(self, ends: list[End]) -> list[Floats]:
         """The ends and what exchanges of two pieces make of the best of them, the cheapest first."""
         anchor = self._small_anchor(ends[0][0].shape)
-        centres = [cuts.centres(cloud.s) for cuts, cloud in zip(self.nodes, self.coarse, strict=True)]
+        a, b = (cuts.centres(cloud.s) for cuts, cloud in zip(self.nodes, self.coarse, strict=True))
         better: list[End] = []
         for matrix, cost in ends[:IMPROVED]:
             while True:
-                order = _partners(centres[0] @ matrix, centres[1])
-                tries = [carried(*self.grains, _procrustes(*centres, o), anchor) for o in _exchanged(order)]
+                order = _partners(a @ matrix, b)
+                tries = [carried(*self.grains, _procrustes(a, b, o), anchor) for o in _exchanged(order)]
                 best = min(tries, key=lambda end: end[1], default=(matrix, cost))
                 if best[1] >= cost * (1 - 1e-4):
                     break
@@ -148,8 +161,9 @@ class Search:
         centres = [cuts.centres(cloud.s) for cuts, cloud in zip(self.nodes, self.clouds, strict=True)]
         return _partners(map(centres[0]), centres[1])
 
-    def _rows(self, clouds: Sequence[Cloud], most: int) -> list[Cloud]:
-        return [c.take(np.sort(order[:most])) for c, order in zip(clouds, self.order, strict=True)]
+    def _rows(self, clouds: Sequence[Cloud], most: int) -> tuple[Cloud, Cloud]:
+        one, other = (c.take(np.sort(order[:most])) for c, order in zip(clouds, self.order, strict=True))
+        return one, other
 
     def _small_anchor(self, shape: tuple[int, ...]) -> Floats | None:
         return None if self.anchor is None else self.anchor[: shape[0], : shape[1]]
