@@ -192,7 +192,7 @@ class Aligner:
         from analysis.alignment.wide import Search
 
         sides = self.a_, self.b_
-        frames = self._frames = [Frame.of(side.s) for side in sides]
+        frames = self._frames = [Frame.of(side.s, side.name) for side in sides]
         within = [frame(side.s) for frame, side in zip(frames, sides, strict=True)]
         known = evidence(within[0], within[1], pairs, labels, values)
         self.evidence_ = known.kinds
@@ -340,9 +340,9 @@ class Aligner:
 
         self._fitted()
         known = self._labels or (None, None)
-        given = self.a_.analyzer.x[self.a_.rows] if x is None else x
+        given = self.a_.given if x is None else x
         of_a = known[0] if x is None and labels is None else labels
-        return stitched((self.transform(given), self.b_.analyzer.x[self.b_.rows]), head, (of_a, known[1]))
+        return stitched((self.transform(given), self.b_.given), head, (of_a, known[1]))
 
     @property
     def is_aligned_(self) -> bool:

@@ -35,8 +35,14 @@ class Frame:
     coarse: int
 
     @classmethod
-    def of(cls, rows: Floats) -> Frame:
-        """From rows (n, D) that are not all equal."""
+    def of(cls, rows: Floats, name: str = "rows") -> Frame:
+        """From rows (n, D).
+
+        Raises:
+            ValueError: all rows are equal.
+        """
+        if not np.ptp(rows, axis=0).any():
+            raise ValueError(f"all rows of {name} are equal, so there is nothing to align; check what was captured")
         middle, axes, variances = principal(rows)
         kept = min(leading(variances, SHARE), MOST)
         unit = float(np.sqrt(variances.sum()))

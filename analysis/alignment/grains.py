@@ -50,18 +50,21 @@ class Grains:
         return Grains(self.points / max(size, 1e-300), self.shared, self.weights)
 
 
-def carried(a: Grains, b: Grains, start: Floats, anchor: Floats | None = None) -> tuple[Floats, float]:
+def carried(
+    a: Grains, b: Grains, start: Floats, anchor: Floats | None = None, steps: int = STEPS
+) -> tuple[Floats, float]:
     """Optimal transport and Procrustes in turn: the matrix (r_a, r_b) where they end, and the cost there.
 
     Args:
         start: (r_a, r_b).
         anchor: cross-covariance of known pairs, added to that of the plan.
+        steps: at most so many.
     """
     import ot
 
     apart = cdist(a.shared, b.shared, "sqeuclidean") if a.shared.shape[1] else 0.0
     matrix, best, kept = start, np.inf, start
-    for _ in range(STEPS):
+    for _ in range(steps):
         squared = cdist(a.points @ matrix, b.points, "sqeuclidean") + apart
         plan = ot.emd(a.weights, b.weights, squared)
         cost = float((plan * squared).sum())

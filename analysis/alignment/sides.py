@@ -73,6 +73,11 @@ class Side:
         """(n, k) structure rows; (n, D) activations with their noise at zero where those are aligned."""
         return self._projected if self.in_layer else self._block
 
+    @property
+    def given(self) -> Any:
+        """Activations of the rows: a tensor (n, D) where there is a flow, else the array (n, k) itself."""
+        return self.analyzer.x[self.rows] if self.analyzer.has_flow else self._block
+
     @cached_property
     def _block(self) -> Floats:
         return np.asarray(self.analyzer.s[self.rows], dtype=np.float64)

@@ -21,7 +21,7 @@ from analysis.alignment.nodes import Nodes, clearest, cut, pairs
 from analysis.alignment.permuted import group_of
 from analysis.alignment.refine import polished
 from analysis.alignment.rigid import Floats, Rigid, polar
-from analysis.alignment.search import Found, Optimum
+from analysis.alignment.search import SMALL, Found, Optimum
 from analysis.alignment.solution import Solution
 
 if TYPE_CHECKING:
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 
 MOST_ORDERS = 15  # assignments of every number of pieces
 NUMBERS = range(4, 17)  # pieces that give starts, beside those of the two sides
-IMPROVED = 5  # ends around which pieces are exchanged
-POLISHED = 12  # ends that rows are asked about
-KEPT = 8  # of them, in all directions and on all rows
+SCREEN = 3  # steps of an exchange that is tried
+IMPROVED = 4  # ends around which pieces are exchanged
+POLISHED = 16  # ends that rows are asked about
+KEPT = 14  # of them, in all directions and on all rows
 ROWS, POLISH_ROWS, ALL_ROWS = 300, 600, 1000
 HALF = 500  # rows of the judge's samples
+HOPELESS = 1.5  # strain on few rows beyond which a map is not looked at on all of them
+NEAR = 10.0  # degrees between ends of descents that count as one
 WIDEST, NARROW = 0.15, 0.1  # first widths of the two polishes, in units of the spread
 
 End = tuple[Floats, float]  # a matrix, and what it costs the grains
@@ -75,6 +78,7 @@ class Search:
         self.ways = clearest(self.coarse[0].s, seed), clearest(self.coarse[1].s, seed)
         self.frames = frames
         self.nodes = cut(*self.ways)
+        self.masses = np.bincount(self.nodes[0].labels) / len(self.nodes[0].labels)
         self.order = [self.generator.permutation(len(c)) for c in clouds]
 
     def found(self, tolerance: float) -> Wide:
@@ -86,13 +90,15 @@ class Search:
         judge = Judge(*every, self.seed, HALF, np.inf)
         cheap = Judge(*some, self.seed, hopeless=np.inf)
         first = sorted((Optimum(m, cheap.between(m)) for m in maps), key=lambda o: o.cost.transport)
-        optima = _apart(first, some[0].s, tolerance)[:KEPT]
+        cheap.forgive(first[0].cost)
+        optima = [o for o in self._apart(first, tolerance)[:KEPT] if o is first[0] or cheap.strain(o.cost) <= HOPELESS]
         shape = self.clouds[0].s.shape[1], self.clouds[1].s.shape[1]
         most = self._rows(self.clouds, POLISH_ROWS)
         maps = [polished(*most, _padded(o.map.matrix, shape), self.anchor, widest=NARROW) for o in optima]
         whole = [_transport(*every, m) for m in maps]  # samples differ in the mass of a piece; all rows do so less
         ranked = [maps[i] for i in np.argsort(whole, kind="stable")]
-        optima = _apart([Optimum(m, judge.between(m)) for m in ranked], every[0].s, tolerance)
+        ranked[0] = polished(*every, ranked[0].matrix, self.anchor, widest=SMALL)
+        optima = self._apart([Optimum(m, judge.between(m)) for m in ranked], tolerance)
         judge.forgive(optima[0].cost)
         optima = [o for i, o in enumerate(optima) if not i or judge.allows(o.cost)]
         orders = [self._order(o.map) for o in optima]
@@ -141,8 +147,8 @@ class Search:
         for matrix, cost in ends[:IMPROVED]:
             while True:
                 order = _partners(a @ matrix, b)
-                tries = [carried(*self.grains, _procrustes(a, b, o), anchor) for o in _exchanged(order)]
-                best = min(tries, key=lambda end: end[1], default=(matrix, cost))
+                tries = [carried(*self.grains, _procrustes(a, b, o), anchor, SCREEN) for o in _exchanged(order)]
+                best = carried(*self.grains, min(tries, key=lambda end: end[1])[0], anchor)
                 if best[1] >= cost * (1 - 1e-4):
                     break
                 matrix, cost = best
@@ -150,12 +156,21 @@ class Search:
         ranked = sorted([*better, *ends], key=lambda end: end[1])
         kept: list[Floats] = []
         for matrix, _ in ranked:
-            moved = self.grains[0].points @ matrix
-            if all(_angle(moved, self.grains[0].points @ other, self.grains[0].weights) > 5 for other in kept):
+            if all(_angle(a @ matrix, a @ other, self.masses) > NEAR for other in kept):
                 kept.append(matrix)
             if len(kept) == POLISHED:
                 break
         return kept
+
+    def _apart(self, optima: list[Optimum], tolerance: float) -> list[Optimum]:
+        """Those that carry the pieces of a more than ``tolerance`` degrees from every one before; noise within them is free."""
+        kept: list[tuple[Optimum, Floats]] = []
+        for optimum in optima:
+            rows = self.clouds[0].s[:, : len(optimum.map.matrix)]
+            moved = self.nodes[0].centres(rows) @ optimum.map.matrix
+            if all(_angle(moved, other, self.masses) > tolerance for _, other in kept):
+                kept.append((optimum, moved))
+        return [optimum for optimum, _ in kept]
 
     def _order(self, map: Rigid) -> Orders:
         centres = [cuts.centres(cloud.s) for cuts, cloud in zip(self.nodes, self.clouds, strict=True)]
@@ -193,17 +208,6 @@ def _exchanged(order: Orders) -> list[Orders]:
     return out
 
 
-def _apart(optima: list[Optimum], rows: Floats, tolerance: float) -> list[Optimum]:
-    """Those that carry the rows more than ``tolerance`` degrees from every one before."""
-    kept: list[tuple[Optimum, Floats]] = []
-    weights = np.full(len(rows), 1 / len(rows))
-    for optimum in optima:
-        moved = rows @ optimum.map.matrix
-        if all(_angle(moved, other, weights) > tolerance for _, other in kept):
-            kept.append((optimum, moved))
-    return [optimum for optimum, _ in kept]
-
-
 def _transport(a: Cloud, b: Cloud, map: Rigid) -> float:
     """Cost of the optimal plan between all rows."""
     import ot
@@ -212,7 +216,7 @@ def _transport(a: Cloud, b: Cloud, map: Rigid) -> float:
 
 
 def _angle(one: Floats, other: Floats, weights: Floats) -> float:
-    """Degrees between two mapped clouds (n, r) as vectors: rows count by how far out they lie."""
+    """Degrees between two sets of mapped points (n, r), each as one vector: points count by how far out they lie."""
     one, other = one - weights @ one, other - weights @ other
     sizes = [float(np.sqrt(weights @ (x**2).sum(1))) for x in (one, other)]
     cosine = float(weights @ (one * other).sum(1)) / max(sizes[0] * sizes[1], 1e-300)

@@ -120,7 +120,8 @@ def resnets(given):
         carried = label_transfer(found.transform(a[left]), labels[left], b[rest], labels[rest])
         print(
             f"ResNet {one} -> {other}: right {hits[0]} of {hits[1]}, labels {carried:.3f} "
-            f"(own {own(b[rest], labels[rest]):.3f}), FOSCTTM {foscttm(found.transform(a), b):.4f} (paired {foscttm(ceiling(a), b):.4f}), stitched {stitched.accuracy:.3f}; "
+            f"(own {own(b[rest], labels[rest]):.3f}), FOSCTTM {foscttm(found.transform(a), b):.4f} "
+            f"(paired {foscttm(ceiling(a), b):.4f}), stitched {stitched.accuracy:.3f}; "
             f"{said(found)}; {time.time() - start:.0f} s",
             flush=True,
         )
