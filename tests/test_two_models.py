@@ -145,9 +145,11 @@ def test_pieces_that_lie_elsewhere_keep_their_spectrum():
 def test_the_group_of_assignments():
     seven = np.random.default_rng(0).normal(size=(7, 9))
     step, mirror = np.roll(np.arange(7), 1), np.arange(7)[::-1]
-    group = group_of(seven, [np.arange(7), step, mirror], 15.0)
+    turns = [np.roll(np.arange(7), i) for i in range(7)]
+    group = group_of(seven, [*turns, mirror], 15.0)
     assert group.name == "D7" and group.order == 14
-    assert group_of(seven, [step, step[step]], 15.0).name == "Z7"  # what counts is by what they differ
+    assert group_of(seven, [step[t] for t in turns[1:5]], 15.0).name == "Z7"  # what counts is by what they differ
+    assert group_of(seven, [np.arange(7), step, mirror], 15.0).is_trivial  # three of fourteen are no group
     assert group_of(seven, [np.arange(7)], 15.0).is_trivial
     many = [np.random.default_rng(i).permutation(7) for i in range(6)]
     assert group_of(seven, many, 15.0).is_trivial  # they generate too much to be a group worth a name

@@ -14,8 +14,8 @@ MOST = 24  # elements; more say no more than "many"
 def group_of(centres: Floats, orders: list[Orders], tolerance: float) -> Symmetry:
     """The group (r, r) in a's frame that the assignments generate: what they differ by, and all products of it.
 
-    A group that is larger than what was seen only says less. Where assignments are partial or generate more than 24
-    elements, the identity alone is given, and the assignments stay as alternatives.
+    Where assignments are partial, generate more than 24 elements, or are no more than half of what they generate, the identity
+    alone is given, and the assignments stay as alternatives.
 
     Args:
         centres: (pieces, r) of a.
@@ -29,7 +29,7 @@ def group_of(centres: Floats, orders: list[Orders], tolerance: float) -> Symmetr
         return alone
     best = np.argsort(orders[0])
     group = _generated([tuple(best[order]) for order in orders])
-    if not 1 < len(group) <= MOST:
+    if not 1 < len(group) <= MOST or 2 * len({tuple(order) for order in orders}) <= len(group):
         return alone
     u, sizes, axes = np.linalg.svd(centres - centres.mean(0), full_matrices=False)
     rank = int((sizes > 1e-6 * sizes[0]).sum())
