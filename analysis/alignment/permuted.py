@@ -12,10 +12,10 @@ MOST = 24  # elements; more say no more than "many"
 
 
 def group_of(centres: Floats, orders: list[Orders], tolerance: float) -> Symmetry:
-    """The group (r, r) in a's frame that the assignments generate: what they differ by, and all products of it.
+    """A group (r, r) in a's frame of what assignments differ by.
 
-    Where assignments are partial, generate more than 24 elements, or are no more than half of what they generate, the identity
-    alone is given, and the assignments stay as alternatives.
+    Of the groups of at most 24 elements that two of them generate it is the largest more than half of which is among them. Where
+    there is none, or assignments are partial, the identity alone is given; all assignments stay as alternatives.
 
     Args:
         centres: (pieces, r) of a.
@@ -28,14 +28,23 @@ def group_of(centres: Floats, orders: list[Orders], tolerance: float) -> Symmetr
     if any(sorted(order) != list(range(count)) for order in orders):
         return alone
     best = np.argsort(orders[0])
-    group = _generated([tuple(best[order]) for order in orders])
-    if not 1 < len(group) <= MOST or 2 * len({tuple(order) for order in orders}) <= len(group):
+    seen = {tuple(map(int, best[order])) for order in orders}
+    group = _largest(seen)
+    if len(group) == 1:
         return alone
     u, sizes, axes = np.linalg.svd(centres - centres.mean(0), full_matrices=False)
     rank = int((sizes > 1e-6 * sizes[0]).sum())
     frame = u[:, :rank] @ axes[:rank]  # rows are the corners of a regular simplex, which every exchange takes to itself
     rest = np.eye(size) - frame.T @ frame
     return Symmetry(tuple(frame.T @ frame[list(g)] + rest for g in group), alone.directions, tolerance)
+
+
+def _largest(seen: set[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The largest group of two generators, more than half of it seen; the identity alone where there is none."""
+    members = sorted(seen)
+    groups = [_generated([g, h]) for i, g in enumerate(members) for h in members[i:]]
+    known = [g for g in groups if len(g) <= MOST and 2 * len(seen.intersection(g)) > len(g)]
+    return max(known, key=len, default=[tuple(range(len(members[0])))])
 
 
 def _generated(members: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
