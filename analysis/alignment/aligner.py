@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,20 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
+from analysis.alignment.asked import Both, both_of, part_of
 from analysis.alignment.bends import Fit
-from analysis.alignment.clouds import FEWEST, MANY, Cloud
+from analysis.alignment.clouds import FEWEST, Cloud
 from analysis.alignment.correction import KINDS, Correction, correct
 from analysis.alignment.evidence import Evidence, evidence
-from analysis.alignment.frame import Frame, outward
+from analysis.alignment.frame import outward
 from analysis.alignment.judge import Judge
+from analysis.alignment.layer import by_layer, layers
 from analysis.alignment.matching import PLAN_ROWS, Match, Members, matched, transport_plan
-from analysis.alignment.nodes import FEWEST as FEWEST_NODES
 from analysis.alignment.nulls import p_value
 from analysis.alignment.rigid import Floats, Rigid
 from analysis.alignment.scores import quality
 from analysis.alignment.sides import Side
 from analysis.alignment.solution import solution
 from analysis.alignment.symmetry import Symmetry
+from analysis.alignment.wide import ALL_ROWS, Search
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,13 +34,9 @@ if TYPE_CHECKING:
     from analysis.alignment.geometry import Geometry
 
 ROWS = 600
-ALL_ROWS = 1000  # a side, that a search in the layer's metric looks at
 TOLERANCE = 15.0
 NULL_DRAWS = 39
 SIGNIFICANT = 0.05
-
-Both = tuple[ArrayLike, ArrayLike]
-Part = tuple[str, Both]  # "only", "piece" or "loop", and which of a and of b
 
 
 class Aligner:
@@ -67,6 +64,7 @@ class Aligner:
             neither is reached more often than the other, so six at one of them leave little room for a second.
         matches_: pieces of a and their partners; ``unmatched_`` the numbers of those without, of a and of b.
         loop_matches_, unmatched_loops_: the same of loops, with winding and phase; found when first asked for.
+        metric_: "layer" where rows of activations were compared, "block" where structure blocks were.
         part_: what alone was aligned: ("piece", (0, 1)) and the like, or None for all.
         left_out_: pieces of a and of b without which the rest fits, where the whole does not: structures that only one model has.
             Fewest first; another choice of as many may fit too.
@@ -141,9 +139,9 @@ class Aligner:
         Raises:
             ValueError: k = 0, fewer than 40 rows, NaN or inf, evidence that does not fit the rows, or parts that are not there.
         """
-        self.part_ = _part(only, piece, loop)
+        self.part_ = part_of(only, piece, loop)
         parts = (None, None) if self.part_ is None else [(self.part_[0], which) for which in self.part_[1]]
-        taken = _both(nuisance)
+        taken = both_of(nuisance)
         self.a_, self.b_ = (
             Side.of(given, name, parts[i], self.seed, taken[i]) for i, (given, name) in enumerate(((a, "a"), (b, "b")))
         )
@@ -155,7 +153,9 @@ class Aligner:
         for name in ("p_value_", "_loops", "geometry_", "transfer_"):
             self.__dict__.pop(name, None)
         self._pairs = pairs
-        search = self._search_wide if self._choose_metric() else self._search
+        wide = by_layer(self.a_, self.b_)
+        self.metric_ = "layer" if wide else "block"
+        search = self._search_wide if wide else self._search
         pairs, labels, values = self._within(pairs, labels, values)
         search(pairs, labels, values)
         kept = labels or tuple(
@@ -178,33 +178,15 @@ class Aligner:
         )
         return None, labels, values
 
-    def _choose_metric(self) -> bool:
-        """Whether to search in the layer's metric: where blocks are wide, or both have many pieces."""
-        sides = self.a_, self.b_
-        many = all(side.analyzer.has_flow and side.pieces.max() + 1 >= FEWEST_NODES for side in sides)
-        wide = any(side.in_layer or side.s.shape[1] > MANY for side in sides) or many
-        for side in sides:
-            side.in_layer = wide and side.analyzer.has_flow
-        self.metric_ = "layer" if wide else "block"
-        return wide
-
     def _search_wide(self, pairs: Any, labels: Any, values: Any) -> None:
-        from analysis.alignment.wide import Search
-
-        sides = self.a_, self.b_
-        frames = self._frames = [Frame.of(side.s, side.name) for side in sides]
-        within = [frame(side.s) for frame, side in zip(frames, sides, strict=True)]
-        known = evidence(within[0], within[1], pairs, labels, values)
-        self.evidence_ = known.kinds
-        self._work = Cloud(within[0], known.a), Cloud(within[1], known.b)
-        unit = frames[1].unit
-        self._clouds = Cloud(sides[0].s, unit * known.a), Cloud(sides[1].s, unit * known.b)
-        self._wide: Search | None = Search(self._work, frames, known.anchor, self.seed)
-        found = self._wide.found(self.tolerance)
-        for side, nodes in zip(sides, found.nodes, strict=True):
+        both = layers(self.a_, self.b_, pairs, labels, values, self.seed)
+        self.evidence_, self._frames, self._work, self._clouds = both.evidence, both.frames, both.within, both.clouds
+        self._wide: Search | None = both.search
+        found = both.search.found(self.tolerance)
+        for side, nodes in zip((self.a_, self.b_), found.nodes, strict=True):
             side.cut = nodes.labels
         self._solution, self._swapped, self._wide_order = found.solution, False, found.order
-        self._unseen = [rows[ALL_ROWS : ALL_ROWS + ROWS] for rows in self._wide.order]
+        self._unseen = [rows[ALL_ROWS : ALL_ROWS + ROWS] for rows in both.search.order]
         self.left_out_: dict[str, list[int]] = {"a": [], "b": []}
 
     def _search(self, pairs: Any, labels: Any, values: Any) -> None:
@@ -425,24 +407,3 @@ class Aligner:
 
         self._fitted()
         return write_report(self, path)
-
-
-def _both(nuisance: tuple[ArrayLike | None, ArrayLike | None] | None) -> tuple[ArrayLike | None, ArrayLike | None]:
-    if nuisance is None:
-        return None, None
-    if not isinstance(nuisance, Sequence) or len(nuisance) != 2:
-        raise ValueError(
-            f"nuisance must be a pair, of a and of b, each one entry a row or None, got {type(nuisance).__name__}"
-        )
-    return nuisance[0], nuisance[1]
-
-
-def _part(only: Both | None, piece: Both | None, loop: Both | None) -> Part | None:
-    """What alone is to be aligned, or None for all."""
-    asked = [(kind, both) for kind, both in (("only", only), ("piece", piece), ("loop", loop)) if both is not None]
-    if len(asked) > 1:
-        raise ValueError(f"at most one of only, piece and loop, got {' and '.join(kind for kind, _ in asked)}")
-    for kind, both in asked:
-        if not isinstance(both, Sequence) or len(both) != 2:
-            raise ValueError(f"{kind} must name one of a and one of b, such as {kind}=(0, 0), got {both!r}")
-    return asked[0] if asked else None
