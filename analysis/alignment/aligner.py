@@ -299,7 +299,7 @@ class Aligner:
 
     @cached_property
     def transfer_(self) -> Transfer | None:
-        """Labels of a carried to b's rows, beside b's own ceiling; None where a side has no labels."""
+        """Labels of a carried to b's rows, and b's own ceiling; None where a side has no labels."""
         self._fitted()
         from analysis.alignment.carrying import transferred
 

@@ -69,7 +69,7 @@ def stitched(
 
 
 def transferred(mapped: Floats, of_a: ArrayLike, target: Floats, of_b: ArrayLike, seed: int) -> Transfer:
-    """Labels of mapped rows of a on b's rows (n_b, D_b), beside b's own."""
+    """Labels of mapped rows of a on b's rows (n_b, D_b), and what b's own give."""
     order = np.random.default_rng([seed, 15]).permutation(len(target))
     one, other = order[::2], order[1::2]
     truth = np.asarray(of_b)

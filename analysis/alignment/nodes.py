@@ -1,4 +1,4 @@
-"""Pieces of a wide cloud as nodes: the density's own where it has them, k-means at several numbers beside them."""
+"""Pieces of a wide cloud as nodes: the density's own where it has them, k-means at several numbers with them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from analysis.alignment.geometry import Geometry
 
 MOST_ORDERS = 15  # assignments of every number of pieces
-NUMBERS = range(4, 17)  # pieces that give starts, beside those of the two sides
+NUMBERS = range(4, 17)  # pieces that give starts, with those of the two sides
 SCREEN = 3  # steps of an exchange that is tried
 IMPROVED = 4  # ends around which pieces are exchanged
 POLISHED = 16  # ends that rows are asked about

@@ -9,7 +9,7 @@
 
 Every pair is printed. The aligner has its defaults throughout: no labels, no pairs, no number of classes. The files lie
 outside the project; where they are missing the benchmark says so and stops. *Right* counts pieces of a whose partner has
-the same commonest label. *Labels* is the share of b's rows that 5 mapped rows of a name rightly, beside b's own rows (one
+the same commonest label. *Labels* is the share of b's rows that 5 mapped rows of a name rightly, and by b's own rows (one
 half for the other, by source where rows share one). *FOSCTTM* is of the rows that both models saw. Peers are given what
 they need: k-means + assignment + Procrustes is told the number of classes; Wasserstein-Procrustes, SCOT's and
 mini-vec2vec's recipes see 400 rows a side.
