@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
+from analysis.alignment.asked import Both, both_of, part_of
 from analysis.alignment.bends import Fit
 from analysis.alignment.clouds import FEWEST, Cloud
 from analysis.alignment.correction import KINDS, Correction, correct
 from analysis.alignment.evidence import Evidence, evidence
+from analysis.alignment.frame import outward
 from analysis.alignment.judge import Judge
+from analysis.alignment.layer import by_layer, layers
 from analysis.alignment.matching import PLAN_ROWS, Match, Members, matched, transport_plan
 from analysis.alignment.nulls import p_value
 from analysis.alignment.rigid import Floats, Rigid
@@ -23,17 +25,18 @@ from analysis.alignment.scores import quality
 from analysis.alignment.sides import Side
 from analysis.alignment.solution import solution
 from analysis.alignment.symmetry import Symmetry
+from analysis.alignment.wide import ALL_ROWS, Search
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from analysis.alignment.carrying import Head, Stitched, Transfer
+    from analysis.alignment.geometry import Geometry
 
 ROWS = 600
 TOLERANCE = 15.0
 NULL_DRAWS = 39
 SIGNIFICANT = 0.05
-
-Both = tuple[ArrayLike, ArrayLike]
-Part = tuple[str, Both]  # "only", "piece" or "loop", and which of a and of b
 
 
 class Aligner:
@@ -61,6 +64,7 @@ class Aligner:
             neither is reached more often than the other, so six at one of them leave little room for a second.
         matches_: pieces of a and their partners; ``unmatched_`` the numbers of those without, of a and of b.
         loop_matches_, unmatched_loops_: the same of loops, with winding and phase; found when first asked for.
+        metric_: "layer" where rows of activations were compared, "block" where structure blocks were.
         part_: what alone was aligned: ("piece", (0, 1)) and the like, or None for all.
         left_out_: pieces of a and of b without which the rest fits, where the whole does not: structures that only one model has.
             Fewest first; another choice of as many may fit too.
@@ -116,35 +120,48 @@ class Aligner:
         only: Both | None = None,
         piece: tuple[int, int] | None = None,
         loop: tuple[int, int] | None = None,
+        nuisance: tuple[ArrayLike | None, ArrayLike | None] | None = None,
     ) -> Aligner:
         """Find the map from a to b.
 
         Args:
-            a, b: two :class:`~analysis.Analyzer`, or two arrays (n_a, k_a), (n_b, k_b) of structure coordinates.
+            a, b: two :class:`~analysis.Analyzer`, or two arrays (n_a, D_a), (n_b, D_b) of activations or structure coordinates,
+                of any widths.
             pairs: (p, 2) row numbers of a and b that belong together; optional evidence, like the next two.
             labels: a class per row of a and of b; classes go with their namesakes.
             values: (n_a, q) and (n_b, q), a function of the rows known on both sides, such as logits or a density ratio.
             only: row numbers or masks of a and of b: align these alone. At most one of this and the next two.
             piece: a piece of a and one of b, by their numbers in ``Analyzer.tree()``: align these alone.
             loop: the same of loops, by their numbers in ``Analyzer.loops()``.
+            nuisance: of a and of b, what is known and not cared for, such as the template of a prompt: (n,) or (n, j), classes
+                or real covariates; its linear share is taken off the activations first.
 
         Raises:
             ValueError: k = 0, fewer than 40 rows, NaN or inf, evidence that does not fit the rows, or parts that are not there.
         """
-        self.part_ = _part(only, piece, loop)
+        self.part_ = part_of(only, piece, loop)
         parts = (None, None) if self.part_ is None else [(self.part_[0], which) for which in self.part_[1]]
-        self.a_, self.b_ = Side.of(a, "a", parts[0], self.seed), Side.of(b, "b", parts[1], self.seed)
+        taken = both_of(nuisance)
+        self.a_, self.b_ = (
+            Side.of(given, name, parts[i], self.seed, taken[i]) for i, (given, name) in enumerate(((a, "a"), (b, "b")))
+        )
         for side in (self.a_, self.b_):
             if len(side.rows) < FEWEST:
                 raise ValueError(
                     f"{side.name} has {len(side.rows)} rows, alignment needs at least {FEWEST}; pass more rows"
                 )
-        known = evidence(self.a_.s, self.b_.s, *self._within(pairs, labels, values))
-        self.evidence_, self._pairs = known.kinds, pairs
-        self._clouds = Cloud(self.a_.s, known.a), Cloud(self.b_.s, known.b)
-        for name in ("p_value_", "_loops"):
+        for name in ("p_value_", "_loops", "geometry_", "transfer_"):
             self.__dict__.pop(name, None)
-        self._search(known)
+        self._pairs = pairs
+        wide = by_layer(self.a_, self.b_)
+        self.metric_ = "layer" if wide else "block"
+        search = self._search_wide if wide else self._search
+        pairs, labels, values = self._within(pairs, labels, values)
+        search(pairs, labels, values)
+        kept = labels or tuple(
+            None if s.analyzer.labels is None else s.analyzer.labels[s.rows] for s in (self.a_, self.b_)
+        )
+        self._labels = None if any(of is None for of in kept) else (np.asarray(kept[0]), np.asarray(kept[1]))
         self._describe()
         return self
 
@@ -161,7 +178,21 @@ class Aligner:
         )
         return None, labels, values
 
-    def _search(self, known: Evidence) -> None:
+    def _search_wide(self, pairs: Any, labels: Any, values: Any) -> None:
+        both = layers(self.a_, self.b_, pairs, labels, values, self.seed)
+        self.evidence_, self._frames, self._work, self._clouds = both.evidence, both.frames, both.within, both.clouds
+        self._wide: Search | None = both.search
+        found = both.search.found(self.tolerance)
+        for side, nodes in zip((self.a_, self.b_), found.nodes, strict=True):
+            side.cut = nodes.labels
+        self._solution, self._swapped, self._wide_order = found.solution, False, found.order
+        self._unseen = [rows[ALL_ROWS : ALL_ROWS + ROWS] for rows in both.search.order]
+        self.left_out_: dict[str, list[int]] = {"a": [], "b": []}
+
+    def _search(self, pairs: Any, labels: Any, values: Any) -> None:
+        known: Evidence = evidence(self.a_.s, self.b_.s, pairs, labels, values)
+        self.evidence_, self._wide = known.kinds, None
+        self._clouds = self._work = Cloud(self.a_.s, known.a), Cloud(self.b_.s, known.b)
         generator = np.random.default_rng([self.seed, 0])
         rows = [generator.permutation(len(c)) for c in self._clouds]
         seen, self._unseen = (
@@ -174,7 +205,7 @@ class Aligner:
         way = -1 if self._swapped else 1
         anchor = known.anchor.T if self._swapped and known.anchor is not None else known.anchor
         self._solution = solution(small[::way], pieces[::way], anchor, self.tolerance, self.seed)
-        self.left_out_: dict[str, list[int]] = dict(zip("ab"[::way], self._solution.left_out, strict=True))
+        self.left_out_ = dict(zip("ab"[::way], self._solution.left_out, strict=True))
 
     def _describe(self) -> None:
         judge, found = self._solution.judge, self._solution.agreement
@@ -202,7 +233,7 @@ class Aligner:
             for side, rows in zip((self.a_, self.b_), self._unseen, strict=True)
         ]
         if min(map(len, kept)) >= 2 * FEWEST:
-            one, other = (cloud.take(rows) for cloud, rows in zip(self._clouds, kept, strict=True))
+            one, other = (cloud.take(rows) for cloud, rows in zip(self._work, kept, strict=True))
             judge = Judge(other, one, self.seed) if self._swapped else Judge(one, other, self.seed)
         spreads = [cloud.centred().var(0) for cloud in judge.clouds]
         return quality(judge.between(best).transport, judge.usual, spreads[0], spreads[1])
@@ -219,6 +250,8 @@ class Aligner:
         self.unmatched_ = {side: sorted(lonely[i] + self.left_out_[side]) for i, side in enumerate("ab")}
 
     def _oriented(self, map: Rigid) -> Rigid:
+        if self._wide is not None:
+            return outward(map, *self._frames)
         return Rigid(map.matrix.T, -map.shift @ map.matrix.T) if self._swapped else map
 
     @cached_property
@@ -239,6 +272,10 @@ class Aligner:
 
     @cached_property
     def p_value_(self) -> float:
+        if self._wide is not None:
+            from analysis.alignment.shuffled import p_value as of_wide
+
+            return of_wide(self._wide, self.null_draws, self.seed)
         left = sum(map(len, self.left_out_.values()))
         pieces = self.a_.pieces, self.b_.pieces
         return p_value(self._clouds, pieces, self.null_draws, self.tolerance, self.seed, left)
@@ -254,6 +291,41 @@ class Aligner:
         anyhow = mapped.var(0).sum() + self.b_.s.var(0).sum() + ((mapped.mean(0) - self.b_.s.mean(0)) ** 2).sum()
         return float(np.sqrt(gaps / anyhow))
 
+    @cached_property
+    def geometry_(self) -> Geometry | None:
+        """What the distances between pieces, and between classes, can tell; None where blocks were aligned in few dimensions."""
+        self._fitted()
+        return None if self._wide is None else self._wide.geometry(self._labels)
+
+    @cached_property
+    def transfer_(self) -> Transfer | None:
+        """Labels of a carried to b's rows, and b's own ceiling; None where a side has no labels."""
+        self._fitted()
+        from analysis.alignment.carrying import transferred
+
+        if self._labels is None:
+            return None
+        return transferred(self.map_(self.a_.s), self._labels[0], self.b_.s, self._labels[1], self.seed)
+
+    def stitched(self, head: Head | Both, x: Any = None, labels: ArrayLike | None = None) -> Stitched:
+        """Send a's rows through b's head.
+
+        Args:
+            head: a callable from activations of b to answers (n,) or scores (n, classes), or (weight, bias) of b's last layer.
+            x: activations of a (n, D_a); by default those that were aligned.
+            labels: (n,) of these; by default those of a's analyzer or of ``fit``.
+
+        Raises:
+            ValueError: a head of another width, or one that does not give an answer a row.
+        """
+        from analysis.alignment.carrying import stitched
+
+        self._fitted()
+        known = self._labels or (None, None)
+        given = self.a_.given if x is None else x
+        of_a = known[0] if x is None and labels is None else labels
+        return stitched((self.transform(given), self.b_.given), head, (of_a, known[1]))
+
     @property
     def is_aligned_(self) -> bool:
         """Whether the structures fit better than mismatched ones at the 5 % level."""
@@ -261,15 +333,15 @@ class Aligner:
 
     def transform_structure(self, s: ArrayLike, alternative: int = 0) -> Floats:
         """Map structure rows of a (n, k_a) to b's block (n, k_b), by the best map or another of the alternatives."""
-        mapped = self._alternative(alternative)(self.a_.checked(s))
+        mapped = self._alternative(alternative)(self.a_.mapped_from(self.a_.checked(s)))
         bend = self._bend(alternative)
-        return mapped if bend is None else bend(mapped)
+        return self.b_.mapped_to(mapped if bend is None else bend(mapped))
 
     def inverse_transform_structure(self, s: ArrayLike, alternative: int = 0) -> Floats:
         """Map structure rows of b (n, k_b) to a's block (n, k_a)."""
         map = self._alternative(alternative)
-        rows, bend = self.b_.checked(s), self._bend(alternative)
-        return map.inverse(rows if bend is None else bend.inverse(rows))
+        rows, bend = self.b_.mapped_from(self.b_.checked(s)), self._bend(alternative)
+        return self.a_.mapped_to(map.inverse(rows if bend is None else bend.inverse(rows)))
 
     def transform(self, x: Any, alternative: int = 0, noise: str = "zero") -> Any:
         """Map activations of a (n, D_a) to b's activation space (n, D_b): encode, map, decode.
@@ -310,38 +382,9 @@ class Aligner:
     def to_dict(self) -> dict[str, Any]:
         """Plain data without the plan."""
         self._fitted()
-        costs = self._solution.agreement.optima
-        return {
-            "matrix": self.map_.matrix.tolist(),
-            "shift": self.map_.shift.tolist(),
-            "alternatives": [
-                {
-                    "matrix": m.matrix.tolist(),
-                    "shift": m.shift.tolist(),
-                    "transport": o.cost.transport,
-                    "gap": o.cost.gap,
-                }
-                for m, o in zip(self.alternatives_, costs, strict=True)
-            ],
-            "symmetry": self.symmetry_.to_dict(),
-            "own_symmetries": [group.to_dict() for group in self.own_symmetries_],
-            "is_unique": self.is_unique_,
-            "reached": self.reached_,
-            "matches": [match.to_dict() for match in self.matches_],
-            "unmatched": self.unmatched_,
-            "loop_matches": [match.to_dict() for match in self.loop_matches_],
-            "unmatched_loops": self.unmatched_loops_,
-            "left_out": self.left_out_,
-            "score": self.score_,
-            "p_value": self.p_value_,
-            "differs": self.differs_,
-            "evidence": list(self.evidence_),
-            "pairs_apart": self.pairs_apart_,
-            "correction": None if self.correction_ is None else self.correction_.to_dict(),
-            "rows": self.rows,
-            "tolerance_degrees": self.tolerance,
-            "seed": self.seed,
-        }
+        from analysis.alignment.plain import to_dict
+
+        return to_dict(self)
 
     def __repr__(self) -> str:
         if not hasattr(self, "map_"):
@@ -364,14 +407,3 @@ class Aligner:
 
         self._fitted()
         return write_report(self, path)
-
-
-def _part(only: Both | None, piece: Both | None, loop: Both | None) -> Part | None:
-    """What alone is to be aligned, or None for all."""
-    asked = [(kind, both) for kind, both in (("only", only), ("piece", piece), ("loop", loop)) if both is not None]
-    if len(asked) > 1:
-        raise ValueError(f"at most one of only, piece and loop, got {' and '.join(kind for kind, _ in asked)}")
-    for kind, both in asked:
-        if not isinstance(both, Sequence) or len(both) != 2:
-            raise ValueError(f"{kind} must name one of a and one of b, such as {kind}=(0, 0), got {both!r}")
-    return asked[0] if asked else None

@@ -43,7 +43,7 @@ class Cloud:
     def centred(self, map: Rigid | None = None) -> Floats:
         """The same without the block's mean."""
         s = self.s - self.s.mean(0)
-        return np.hstack([s if map is None else s @ map.matrix, self.shared])
+        return np.hstack([s if map is None else map.scale * s @ map.matrix, self.shared])
 
 
 def squared_distances(a: Floats, b: Floats) -> Floats:

@@ -16,7 +16,7 @@ SURE = 3.5  # standard errors; rows share their neighbours, so a gap spreads wid
 DRAWS = 6
 NULL_DRAWS = 40
 LARGEST_HALF = 200
-HOPELESS = 4.0  # times its range by which a gap rules a map out whatever its transport
+HOPELESS = 4.0
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,16 @@ class Judge:
     Args:
         a, b: the clouds.
         seed: draws halves and samples.
+        half: most rows in a half.
+        hopeless: times its range by which a gap rules a map out whatever its transport, which is then measured on one draw alone.
 
     Attributes:
         null: (2, draws) transport costs of half against half, of a and of b.
     """
 
-    def __init__(self, a: Cloud, b: Cloud, seed: int = 0):
-        self.clouds = a, b
-        self.size = min(len(a) // 2, len(b) // 2, LARGEST_HALF)
+    def __init__(self, a: Cloud, b: Cloud, seed: int = 0, half: int = LARGEST_HALF, hopeless: float = HOPELESS):
+        self.clouds, self.hopeless = (a, b), hopeless
+        self.size = min(len(a) // 2, len(b) // 2, half)
         generator = np.random.default_rng([seed, 1])
         self._halves = [[_halves(len(c), self.size, generator) for _ in range(NULL_DRAWS)] for c in (a, b)]
         self.null = np.array([self._chance(side) for side in (0, 1)])
@@ -124,7 +126,7 @@ class Judge:
     def _cost(self, gaps: Floats, pairs: Iterable[tuple[Floats, Floats]]) -> Cost:
         """Transport is averaged over draws; over one alone where the gap rules the map out anyway."""
         gap, error = float(gaps.mean()), max(float(gaps.std() / np.sqrt(len(gaps))), 1e-12)
-        draws = 1 if gap > HOPELESS * SURE * error + self._slack[1] else DRAWS
+        draws = 1 if gap > self.hopeless * SURE * error + self._slack[1] else DRAWS
         return Cost(float(np.mean([assign(a, b)[1] for a, b in islice(pairs, draws)])), gap, error)
 
 

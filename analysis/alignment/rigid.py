@@ -14,23 +14,25 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)
 class Rigid:
-    """s -> s @ matrix + shift.
+    """s -> scale * s @ matrix + shift.
 
     Attributes:
-        matrix: (k_a, k_b) with orthonormal rows or columns.
+        matrix: (k_a, k_b) with orthonormal rows or columns; of fewer directions, where the rows span fewer.
         shift: (k_b,).
+        scale: units of b in one unit of a; 1 between whitened blocks.
     """
 
     matrix: Floats
     shift: Floats
+    scale: float = 1.0
 
     def __call__(self, s: Floats) -> Floats:
         """Map rows (n, k_a) to (n, k_b)."""
-        return s @ self.matrix + self.shift
+        return self.scale * s @ self.matrix + self.shift
 
     def inverse(self, s: Floats) -> Floats:
         """Map rows (n, k_b) back to (n, k_a); where k_a < k_b, what sticks out of the image is dropped."""
-        return (s - self.shift) @ self.matrix.T
+        return (s - self.shift) @ self.matrix.T / self.scale
 
     def __repr__(self) -> str:
         return f"Rigid({self.matrix.shape[0]} -> {self.matrix.shape[1]} dims, shift {np.linalg.norm(self.shift):.2g})"

@@ -21,12 +21,22 @@ def verdict(aligner: Aligner) -> str:
 
 def headline(aligner: Aligner) -> str:
     """Aligned or not, and how sure."""
-    sizes = f"{aligner.a_.s.shape[1]} -> {aligner.b_.s.shape[1]} structure dimensions"
-    figures = f"score {aligner.score_:.2f}, p = {aligner.p_value_:.3f} against bent structures"
+    wide = aligner.metric_ == "layer"
+    sizes = f"{aligner.a_.s.shape[1]} -> {aligner.b_.s.shape[1]} {'dimensions' if wide else 'structure dimensions'}"
+    against = "clouds whose pieces lie elsewhere" if wide else "bent structures"
+    figures = f"score {aligner.score_:.2f}, p = {aligner.p_value_:.3f} against {against}"
     if not aligner.is_aligned_:
         return f"no alignment: {sizes}; the best map fits no better than mismatched structures do ({figures})"
     if aligner.is_unique_:
         return f"aligned, and the map is unique among rigid maps at this resolution: {sizes} ({figures})"
+    if aligner.symmetry_.is_trivial and wide:
+        count = len(aligner.alternatives_)
+        kept = (
+            f"one of {count} maps that rows do not tell apart"
+            if count > 1
+            else "but nothing rules out another map as good"
+        )
+        return f"aligned, {kept}: {sizes} ({figures})"
     return f"aligned up to {_called(aligner.symmetry_)}: {sizes} ({figures})"
 
 
@@ -80,7 +90,8 @@ def ambiguity(aligner: Aligner) -> list[str]:
 
 def doubts(aligner: Aligner) -> list[str]:
     """What the answer rests on."""
-    lines = [
+    lines = [*(aligner.geometry_.lines() if aligner.geometry_ else []), *_transfer(aligner)]
+    lines += [
         f"all of this is said of rigid maps, at the kappa of the two fits, of {min(len(aligner.a_.s), aligner.rows)} and "
         f"{min(len(aligner.b_.s), aligner.rows)} rows, and to {aligner.tolerance:g} degrees (seed {aligner.seed})"
     ]
@@ -113,6 +124,16 @@ def doubts(aligner: Aligner) -> list[str]:
     if aligner.correction_ is not None:
         lines.append(f"after the rigid map: {aligner.correction_!r}")
     return lines
+
+
+def _transfer(aligner: Aligner) -> list[str]:
+    """Labels carried over, where both sides have them."""
+    got = aligner.transfer_
+    if got is None:
+        return []
+    return [
+        f"labels of a on b's rows: {got.accuracy:.1%} right by a vote of 5 mapped rows; b's own rows give {got.own:.1%}"
+    ]
 
 
 def _called(group: Symmetry) -> str:

@@ -1,4 +1,4 @@
-"""``unknot align``: the map between the structure blocks of two runs, without pairs."""
+"""``unknot align``: the map between the layers of two runs, without pairs."""
 
 import json
 from argparse import ArgumentParser
