@@ -23,23 +23,31 @@ def found(result: FitResult) -> list[str]:
 
 
 def _classes(analyzer: Analyzer) -> list[str]:
-    """Agreement of pieces and labels: the adjusted Rand index, 1 the same, 0 chance.
+    """Agreement of pieces and labels (adjusted Rand index: 1 the same, 0 chance) in the block and in plain coordinates.
 
-    The tree in the block and the same tree in the k first principal components of the rows, so that both have k dimensions.
+    Plain are as many principal components as the block has dimensions, and the directions that entered the flow if not all did.
     """
     from analysis.tree import tree
 
-    labels, k = analyzer.labels, analyzer.structure_dim
+    labels, ours, front = analyzer.labels, analyzer.tree(), analyzer.flow.front
     assert labels is not None
-    principal = first_components(analyzer.x.double().numpy(), k)
-    ours, linear = analyzer.tree(), tree(principal, groups=analyzer.sources)
-    count = len(set(labels.tolist()))
-    here, there = (_pieces(each.labels_, labels) for each in (ours, linear))  # type: ignore[union-attr]
+    count, k = len(set(labels.tolist())), analyzer.structure_dim
+    plain = {f"PCA to {k}": first_components(analyzer.x.double().numpy(), k)}
+    if front.kind != "whiten":
+        plain[f"the {front.kept} plain directions"] = front.whiten(analyzer.x).double().numpy()
+    trees = {name: tree(points, groups=analyzer.sources).labels_ for name, points in plain.items()}
+    block = _agreement(ours.labels_, labels)  # type: ignore[union-attr]
     lines = [
-        f"classes: {here} the block; PCA to {k} and the same tree: {there} there",
-        f"         told that there are {count}: {count}-means agree at {_means(analyzer.s, labels):.2f} in the block, "
-        f"{_means(principal, labels):.2f} in PCA to {k}",
+        f"classes: the block's {ours.count} pieces agree with the {count} labels at {block:.2f}; by the same tree "  # type: ignore[union-attr]
+        + ", ".join(f"{name} {_agreement(found, labels):.2f} ({found.max() + 1})" for name, found in trees.items()),
+        f"         told that there are {count}, {count}-means: block {_means(analyzer.s, labels):.2f}, "
+        + ", ".join(f"{name} {_means(points, labels):.2f}" for name, points in plain.items()),
     ]
+    better = [name for name, found in trees.items() if _agreement(found, labels) > block + 0.02]
+    if better:
+        lines.append(
+            f"         {' and '.join(better)} tell the classes better than the block: for them no flow is needed"
+        )
     if ours.count < count:  # type: ignore[union-attr]
         more = analyzer.groups()
         lines.append(
@@ -54,12 +62,6 @@ def first_components(x: NDArray, k: int) -> NDArray:
     from sklearn.decomposition import PCA
 
     return PCA(min(k, *x.shape), random_state=0).fit_transform(x)
-
-
-def _pieces(labels_: NDArray, labels: NDArray) -> str:
-    count = int(labels_.max()) + 1
-    plural = "pieces agree" if count > 1 else "piece agrees"
-    return f"{count} {plural} with the {len(set(labels.tolist()))} labels at {_agreement(labels_, labels):.2f} in"
 
 
 def _means(points: NDArray, labels: NDArray) -> float:
