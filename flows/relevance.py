@@ -153,9 +153,9 @@ class Relevance:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Share of the information lost over the number of directions kept, by relevance and by variance."""
-        import matplotlib.pyplot as plt
+        from matplotlib.figure import Figure
 
-        ax = plt.figure(figsize=(5, 3.5), layout="constrained").gca() if ax is None else ax
+        ax = Figure(figsize=(5, 3.5), layout="constrained").add_subplot() if ax is None else ax
         for curve, name, colour in (
             (self.curve, "by relevance", "#0072B2"),
             (self.principal, "by variance (PCA)", "#E69F00"),
@@ -174,6 +174,7 @@ class Relevance:
             xlabel="directions kept; the others come from another row",
             ylabel="share of the answer lost",
             yscale="log",
+            ylim=(1e-5, None),
             title=f"the net uses {self.kept} of {len(self.metric)} directions",
         )
         ax.legend(fontsize=8)

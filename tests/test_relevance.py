@@ -160,10 +160,7 @@ def test_answers_by_name_and_by_function(rows):
 def test_plain_data_and_plot(rows):
     import json
 
-    import matplotlib.pyplot as plt
-
     found = training.relevance(rows[1], rows[0])
     assert json.loads(json.dumps(found.to_dict()))["kept"] == 2
     ax = found.plot()
     assert len(ax.lines) >= 3 and "directions kept" in ax.get_xlabel()
-    plt.close(ax.figure)

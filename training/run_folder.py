@@ -108,6 +108,7 @@ class RunFolder:
     ) -> None:
         """Flow, path, data, snapshots, verdict and figures of a finished run; result.json last, it says that all is there."""
         from training.figures import save_figures
+        from training.panels import save_panel
 
         activations = result.activations
         result.flow.save(self.path)
@@ -115,6 +116,7 @@ class RunFolder:
         if result.relevance is not None:
             with whole(self.path / "relevance.safetensors") as file:
                 save_file(result.relevance.tensors(), file)
+            save_panel(result.relevance.plot(), self.path / "relevance.png")
         for k, flow in result.snapshots.items():
             flow.save(self.path / "snapshots" / f"k{k}")
         rows = torch.from_numpy(result.held_out)
