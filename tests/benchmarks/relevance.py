@@ -1,6 +1,7 @@
 """What the net uses, on real layers: how many directions, and whether classes are told apart in them; PCA and k-means beside.
 
     python tests/benchmarks/relevance.py digits --seeds 0 1 2 3 4     # seconds; with --fit three minutes a row on one core
+    python tests/benchmarks/relevance.py digits --fit --set front=whiten energy=layer    # no head: five minutes a row
     python tests/benchmarks/relevance.py resnets                      # 20 s; with --fit three minutes a row
     python tests/benchmarks/relevance.py calendars                    # 60 s; with --fit a minute a row
     python tests/benchmarks/relevance.py subjects                     # rotated digits, ring, modular addition: 20 s
@@ -34,6 +35,7 @@ from training.activations import Activations
 from training.preparing import without_nuisance
 from training.subjects import trained_subject
 
+SETTINGS: dict[str, str] = {}
 REAL = Path(__file__).parents[3] / "shared" / "real"
 
 
@@ -59,11 +61,11 @@ def told_apart(block, rows, labels, sources):
     return line
 
 
-def shown(name, activations, seed, fit, **settings):
+def shown(name, activations, seed, fit):
     """Relevance, and what kept coordinates (or the block of a fit) say of the classes."""
     begun = time.monotonic()
     if fit:
-        result = training.fit(activations, seed=seed, **settings)
+        result = training.fit(activations, seed=seed, **SETTINGS)
         found, analyzer = result.relevance, Analyzer(result)
         block, rows, labels, sources = analyzer.s, analyzer.x.numpy(), analyzer.labels, analyzer.sources
         seconds = time.monotonic() - begun
@@ -94,9 +96,9 @@ def shown(name, activations, seed, fit, **settings):
 def digits(given):
     """The layer before and after its activation function, and two nets of one half of the images each."""
     for seed in given.seeds:
-        for layer in ("summary", "summary.0"):
+        for layer in given.layers:
             shown(f"digits {seed} {layer}", of_digits(seed, layer), seed, given.fit)
-    for half in (0, 1):
+    for half in (0, 1) if given.halves else ():
         shown(f"digits half {half}", of_digits(half, "summary", half), half, given.fit)
 
 
@@ -166,8 +168,18 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=["digits", "resnets", "calendars", "subjects", "speed"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--layers", nargs="+", default=["summary", "summary.0"], help="of digits, after and before the activation"
+    )
+    parser.add_argument(
+        "--halves", action=argparse.BooleanOptionalAction, default=True, help="digits: two nets of half the images"
+    )
     parser.add_argument("--fit", action="store_true", help="train flows, and look at their blocks")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the fits, such as energy=layer"
+    )
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
+    SETTINGS.update(setting.split("=", 1) for setting in given.set)
     torch.set_num_threads(given.threads)
     globals()[given.table](given)
