@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from analysis.topology.knot import Knot
     from analysis.topology.linking import Linking
     from analysis.topology.loops import Loops
-    from flows.relevance import Question
+    from flows.questions import Question
 
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
 ROWS_AT_ONCE = 20_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows.answers import Softmax, answer_of
-from flows.relevance import Question, RelevanceError, answers_at
+from flows.questions import Question, RelevanceError, answers_at
 from flows.tail import Tail
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from analysis.faithfulness_words import PARTS, headline, lines, verdict
 from analysis.progress import tracked
 from flows.inputs import as_tensor
 from flows.nuisance import as_nuisance
-from flows.relevance import Question, partners
+from flows.questions import Question
+from flows.relevance import partners
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

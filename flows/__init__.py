@@ -18,7 +18,7 @@ _HOMES = {
     "StrongDiffeo": "diffeo",
     "intervene": "intervening",
     "Relevance": "relevance",
-    "Question": "relevance",
+    "Question": "questions",
     "Tail": "tail",
     "Nuisance": "nuisance",
     "as_rows": "inputs",

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from flows.augment import row_noise
+from flows.directions import directions_of_few, principal_directions, shrunk, supported
 from flows.inputs import nearest
 from flows.moments import Moments
 from flows.rows import CHUNK, Rows
 
 FRONTS = ("whiten", "principal", "relevance")
-ROWS_A_DIRECTION = 50
 _AMPLE = 5  # rows a column from which on sds are taken as they are
 _WIDE = 128  # from here on forming R costs more than turning a batch; below, rounding is the same with gradients and without
 
@@ -135,7 +135,9 @@ class Front(nn.Module):
             )
         few = len(x) <= len(used)
         scales, basis = (
-            _from_few(x[:], moments.mean, used) if few else principal_directions(moments.covariance[used][:, used])
+            directions_of_few(x[:], moments.mean, used)
+            if few
+            else principal_directions(moments.covariance[used][:, used])
         )
         floor = noise_floor * scales[0]
         stored, rest = len(used), None
@@ -315,48 +317,6 @@ class Front(nn.Module):
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
-
-
-def principal_directions(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Standard deviations (D,) of the principal directions, falling, and the directions (D, D) in columns."""
-    if not (bool(covariance.isfinite().all()) and bool((covariance.diagonal() > 0).any())):
-        raise ValueError(
-            "activations are so large or so small that their squares leave the range of float64; "
-            "divide them by their standard deviation first"
-        )
-    variances, basis = torch.linalg.eigh(covariance)
-    return variances.clamp_min(0).sqrt().flip(0), basis.flip(1).contiguous()
-
-
-def _from_few(x: Tensor, mean: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of rows (N, D) no more than columns, by their N x N products; directions beyond the rows' span are left out."""
-    centred = x[:, used].double() - mean[used].double()
-    variances, weights = torch.linalg.eigh(centred @ centred.T / len(x))
-    scales = torch.zeros(len(used), dtype=torch.float64)
-    found = variances.flip(0)[: len(x) - 1].clamp_min(0).sqrt()
-    scales[: len(found)] = found
-    basis = centred.T @ weights.flip(1)[:, : len(x) - 1]
-    return scales, basis / basis.norm(dim=0).clamp_min(1e-300)
-
-
-def shrunk(scales: Tensor, rows: int) -> tuple[Tensor, int, Tensor]:
-    """Sds of principal directions (D,) of few rows drawn towards their mean, how many lie in the rows' span, and the sd beyond.
-
-    Oracle approximating shrinkage (Chen, Wiesel, Eldar, Hero 2010, eq. 23): variances (1 - rho) v_i + rho mean v.
-    """
-    variances, dims = scales.square(), len(scales)
-    trace, squares = variances.sum(), variances.square().sum()
-    above = (1 - 2 / dims) * squares + trace.square()
-    below = (rows + 1 - 2 / dims) * (squares - trace.square() / dims)
-    rho = (above / below.clamp_min(1e-300)).clamp(0, 1)
-    shrunken = ((1 - rho) * variances + rho * trace / dims).sqrt()
-    stored = max(1, min(dims, rows - 1))
-    return shrunken, stored, (rho * trace / dims).sqrt().clamp_min(1e-6 * scales[0])
-
-
-def supported(scales: Tensor, rows: int) -> int:
-    """r, principal directions that ``rows`` support a flow in: one for every fifty rows, at least two."""
-    return max(2, min(len(scales), rows // ROWS_A_DIRECTION))
 
 
 def checked_metric(metric: Tensor | None, features: int) -> Tensor:

@@ -11,7 +11,8 @@ import flows
 from flows.answers import Softmax, answer_of
 from flows.examples import Examples
 from flows.files import metadata_of
-from flows.relevance import Displaced, Question, Relevance, measure
+from flows.questions import Displaced, Question
+from flows.relevance import Relevance, measure
 from flows.tail import Tail
 from training import capture, cli, read_activations
 from training.activations import Activations

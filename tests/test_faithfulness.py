@@ -16,7 +16,7 @@ from analysis.faithfulness import faithfulness
 from flows.flow import FunnelFlow
 from flows.front import Front
 from flows.nuisance import Nuisance
-from flows.relevance import Question, RelevanceError
+from flows.questions import Question, RelevanceError
 from flows.tail import Tail
 from training.commands._runs import ask_its_net
 from training.subjects import trained_subject

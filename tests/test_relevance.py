@@ -9,7 +9,8 @@ from torch import nn
 import training
 from flows.answers import Normal, Softmax
 from flows.front import Front
-from flows.relevance import Question, fisher, measure
+from flows.questions import Question
+from flows.relevance import fisher, measure
 
 ROWS = 600
 

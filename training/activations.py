@@ -16,7 +16,8 @@ from torch import Tensor
 from flows.files import Arrays, arrays_in, load, load_rows, matching, metadata_of
 from flows.inputs import as_rows, as_tensor, check_finite, nearest
 from flows.nuisance import as_nuisance
-from flows.relevance import Question, Relevance
+from flows.questions import Question
+from flows.relevance import Relevance
 from flows.rows import Rows
 
 RELEVANCE = "relevance."  # what arrays of a relevance begin with in a file

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.inputs import as_tensor
-from flows.relevance import Question
+from flows.questions import Question
 from flows.tail import Tail, answers_at, answers_in
 from training.activations import Activations
 from training.heads import relevance

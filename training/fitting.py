@@ -13,7 +13,8 @@ from lightning import Callback, Trainer
 from torch import Tensor
 
 from flows.flow import FunnelFlow
-from flows.relevance import Head, Question, Relevance
+from flows.questions import Head, Question
+from flows.relevance import Relevance
 from training.activations import Activations
 from training.checkpoint_file import CheckpointFile
 from training.course import Course

@@ -7,16 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from flows.relevance import (
-    LARGEST_LOSS,
-    LEAST_AGREEMENT,
-    MOST_ROWS,
-    Head,
-    Question,
-    Relevance,
-    RelevanceError,
-    measure,
-)
+from flows.questions import Head, Question, RelevanceError
+from flows.relevance import LARGEST_LOSS, LEAST_AGREEMENT, MOST_ROWS, Relevance, measure
 from training.activations import Activations
 
 FEWEST_ROWS = 50

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from flows.directions import supported
 from flows.flow import FunnelFlow
-from flows.front import Front, supported
+from flows.front import Front
 from flows.nuisance import Nuisance
-from flows.relevance import Displaced, Relevance, measure
+from flows.questions import Displaced
+from flows.relevance import Relevance, measure
 from flows.rows import Picked
 from training.activations import Activations
 from training.batches import WhiteRows

@@ -17,7 +17,8 @@ import torch
 
 import training
 from flows.front import Front
-from flows.relevance import Displaced, Question, measure
+from flows.questions import Displaced, Question
+from flows.relevance import measure
 from flows.tail import Tail
 from training.activations import Activations
 from training.subjects import smollm2

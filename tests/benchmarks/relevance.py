@@ -30,7 +30,8 @@ from analysis.clusters import agreement
 from analysis.groups import groups
 from analysis.tree import tree
 from flows.front import Front
-from flows.relevance import Question, measure
+from flows.questions import Question
+from flows.relevance import measure
 from training.activations import Activations
 from training.preparing import without_nuisance
 from training.subjects import trained_subject

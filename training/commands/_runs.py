@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.analyzer import Analyzer
-    from flows.relevance import Question
+    from flows.questions import Question
 
 
 def reader(verb: str, about: str, argv: list[str], **extras: bool) -> Namespace:

@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from flows.relevance import Question
+from flows.questions import Question
 from flows.tail import Tail
 from training.activations import Activations
 from training.capturing import capture

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flows.relevance import Question
+from flows.questions import Question
 from flows.tail import Tail
 from training.activations import Activations
 from training.subjects.common import Subject
