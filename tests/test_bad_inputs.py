@@ -107,7 +107,7 @@ FIT = {
     "nothing varies": (np.ones((200, 3)), {}, ValueError, "all 3 columns of the activations are constant"),
     "more columns than rows": (
         RNG.normal(size=(150, 160)),
-        {},
+        {"front": "whiten"},
         ValueError,
         "too few rows: .* rows for 160 varying columns",
     ),

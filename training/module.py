@@ -18,6 +18,7 @@ from training.objective import Terms
 from training.progress import Progress
 from training.settings import ModelSettings, PathSettings
 
+_ADDED_LATER = {"later": 0.0}  # what a course of 0.4.0 and before does not have
 _log = logging.getLogger(__name__)
 
 
@@ -124,6 +125,7 @@ class FunnelModule(LightningModule):
         changed += [f"seed: {then['seed']} -> {now['seed']}"] * (then["seed"] != now["seed"])
         if changed:
             raise CheckpointError(f"the checkpoint is of another flow: {', '.join(changed)}; {remedy}")
+        checkpoint["course"] = {**_ADDED_LATER, **checkpoint["course"]}
         check_keys(checkpoint["course"], [f.name for f in fields(Progress)], "the checkpoint's course", remedy)
         state, own = checkpoint["state_dict"], self.state_dict()
         check_keys(state, own, "the checkpoint's flow", remedy)
