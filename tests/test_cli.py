@@ -96,7 +96,9 @@ def test_what_it_says(finished):
     assert stages[-1] == "narrow"
     assert "lambda" in done.stdout and "kinetic" in done.stdout and "field evaluations" in done.stdout
     assert re.search(r"structure: (none|\d of 5 dimensions)", done.stdout)
-    assert re.search(r"classes: the block's \d+ pieces agree with the 1 labels at [\d.]+; by the same tree PCA to", done.stdout)
+    assert re.search(
+        r"classes: the block's \d+ pieces agree with the 1 labels at [\d.]+; by the same tree PCA to", done.stdout
+    )
     assert "GPU" not in done.stdout + done.stderr and "Tip" not in done.stdout + done.stderr
     assert (run / "verdict.txt").read_text().splitlines()[0] in done.stdout
 
