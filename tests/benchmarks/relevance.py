@@ -6,6 +6,7 @@
     python tests/benchmarks/relevance.py calendars                    # 60 s; with --fit a minute a row
     python tests/benchmarks/relevance.py subjects                     # rotated digits, ring, modular addition: 20 s
     python tests/benchmarks/relevance.py speed                        # time and memory of relevance at three sizes
+    python tests/benchmarks/relevance.py fits                         # time and memory of fits of wide rows that are few
 
 ARI: adjusted Rand index with the classes. "tree" is analysis.tree, which is not told how many pieces there are; "means" is
 k-means, which is. Without --fit, the rows' kept coordinates stand for the block. Data of ../shared/real; what is not there is
@@ -157,6 +158,22 @@ def speed(given):
         )
 
 
+def fits(given):
+    """Time and memory of a fit of wide rows that are few: twelve clusters, seven wide directions of noise, the rest narrow."""
+    generator = torch.Generator().manual_seed(0)
+    for rows, dims in ((1728, 576), (2000, 4096)):
+        classes = torch.randint(12, (rows,), generator=generator)
+        x = torch.randn(rows, dims, generator=generator) + 2 * torch.randn(12, dims, generator=generator)[classes]
+        x += 5 * torch.randn(rows, 7, generator=generator) @ torch.randn(7, dims, generator=generator)
+        begun, cpu = time.monotonic(), time.process_time()
+        result = training.fit(Activations(x, classes))
+        spent, busy = time.monotonic() - begun, time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        found = Analyzer(result).tree()
+        said = f"k {result.structure_dim} of {result.flow.front.kept}, {spent:.0f} s ({busy:.0f} s of CPU), peak {peak:.0f} MiB"
+        print(f"fit {rows} x {dims}: {said}; tree {found.count}", flush=True)
+
+
 def real(name):
     """A file of ../shared/real, None where it is not there."""
     if not (REAL / name).is_file():
@@ -167,7 +184,7 @@ def real(name):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["digits", "resnets", "calendars", "subjects", "speed"])
+    parser.add_argument("table", choices=["digits", "resnets", "calendars", "subjects", "speed", "fits"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
         "--layers", nargs="+", default=["summary", "summary.0"], help="of digits, after and before the activation"
