@@ -277,12 +277,15 @@ def _curve(
 ) -> tuple[tuple[tuple[int, float, float], ...], int | None]:
     """Points (r, nats lost, agreement), and the smallest r within the limits, None if there is none."""
     y = front.coordinates(x[rows].double())
-    moved = y[partner] - y
+    own = y - y[partner]
+    donors = x[rows] - front.displacement(own).to(x.dtype)  # what lies beyond the coordinates stays the row's own
     points: dict[int, tuple[float, float]] = {}
 
     def enough(r: int) -> bool:
         if r not in points:
-            other = x[rows] + front.displacement(moved[:, r:], r).to(x.dtype)
+            other = donors + front.displacement(own[:, :r]).to(
+                x.dtype
+            )  # the first r of few cost less than the others of many
             points[r] = _difference(head, other, rows, outputs, kind)
         return points[r][0] <= limits[0] and points[r][1] >= limits[1]
 
