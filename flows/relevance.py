@@ -38,7 +38,8 @@ class Relevance:
         directions: (D, S), how the layer moves along each: one standard deviation of the rows.
         curve: rows (r, nats lost, agreement of answers) of held-out rows whose other coordinates come from other rows.
         principal: the same for the first r principal directions.
-        kept: r, the smallest number that loses at most ``largest_loss`` and keeps ``least_agreement`` of the answers.
+        kept: r, the smallest number that loses at most ``largest_loss`` and keeps ``least_agreement`` of the answers, or all of
+            them but one: of 25 rows one that is nearly tied would decide otherwise.
         principal_kept: the same for principal directions; None where none of those tried is enough.
         largest_loss, least_agreement: share of the information, and of the answers.
         answer: what kind of answer it is.
@@ -215,7 +216,7 @@ def measure(
     partner = partners(shown, sources, generator)
 
     def curve(front: Front) -> tuple[tuple[tuple[int, float, float], ...], int | None]:
-        limits = largest_loss * information, least_agreement
+        limits = largest_loss * information, _least(least_agreement, len(shown))
         return _curve(head, front, x, shown, partner, outputs, kind, limits)
 
     (found, kept), (principal, principal_kept) = curve(front), curve(plain)
@@ -263,6 +264,11 @@ def fisher(head: Head, x: Tensor, rows: Tensor, kind: Softmax | Normal, generato
     if not bool(total.isfinite().all()):
         raise RelevanceError("the gradient of the head's answer is not finite at some rows; check the head there")
     return total / count
+
+
+def _least(agreement: float, rows: int) -> float:
+    """The share of answers that must stay: of few rows one may change, unless all must stay."""
+    return agreement if agreement == 1 else min(agreement, (rows - 1) / rows)
 
 
 def _curve(

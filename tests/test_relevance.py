@@ -101,6 +101,52 @@ def test_a_change_of_coordinates_changes_nothing(rows):
     torch.testing.assert_close(one.abs(), other.abs(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_change_of_coordinates_leaves_k_of_a_whole_fit():
+    """Three classes in a plane of six columns: three clusters, whatever basis the layer is written in."""
+    labels = torch.randint(3, (900,))
+    centres = 6 * torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]).double()
+    x = torch.randn(900, 6).double()
+    x[:, :3] += centres[labels]
+    matrix, shift = torch.randn(6, 6).double() + 2 * torch.eye(6).double(), torch.randn(6).double()
+
+    def head(rows):
+        return rows[:, :3] * 2
+
+    def moved(rows):
+        return head(torch.linalg.solve(matrix, rows - shift, left=False))
+
+    settings = {
+        "settle": 30,
+        "screen": 20,
+        "points_per_decade": 8,
+        "steps_per_point": 2,
+        "debias": 40,
+        "debias_rounds": 1,
+    }
+    settings |= {"narrow": 0, "rounds": 1, "hidden": 32, "components": 8}
+    one = training.fit(x, head=head, null_worth=0.03, **settings)
+    other = training.fit(x @ matrix + shift, head=moved, null_worth=0.03, **settings)
+    assert one.flow.front.kept == other.flow.front.kept == 2
+    assert one.structure_dim == other.structure_dim > 0
+    assert [v.k for v in one.hull] == [v.k for v in other.hull]
+    assert one.hull[-1].worth == pytest.approx(other.hull[-1].worth, abs=0.01)
+
+
+def test_of_few_rows_one_answer_may_change():
+    """Twelve held-out rows with answers nearly tied in one of them: it alone must not call for another direction."""
+    x = torch.randn(312, 3).double()
+    x[:, 0] = x[:, 0].sign() * (4 + x[:, 0].abs())
+    train, held = torch.arange(300), torch.arange(300, 312)
+    x[300], x[301:, 1] = torch.tensor([1e-3, 1, 0]), -x[301:, 1].abs()  # the second column decides at row 300 alone
+
+    def head(rows):
+        margin = rows[:, 0] + 0.05 * rows[:, 1] * torch.exp(-rows[:, 0].square())
+        return torch.stack([margin, -margin], 1)
+
+    kept = {least: measure(Question(head), x, train, held, least_agreement=least, seed=3).kept for least in (0.99, 1.0)}
+    assert kept == {0.99: 1, 1.0: 2}
+
+
 def test_rows_exchange_with_rows_of_other_sources(rows):
     x, head = rows
     sources = torch.arange(ROWS) // 2
