@@ -42,6 +42,7 @@ def write_run(folder, name="two", **change):
         "worth": [0.13] * k,
         "worth_se": [0.004] * k,
         "hull": [{"k": 0, "low": 0.13, "high": None}, {"k": k, "low": 0.0, "high": 0.13}] if k else [],
+        "ladder": {"text": "ladder: 1 x 0.130 | k = 1\nwhy: .13 < 1"} if k else {},
         "null": {"threshold": 0.03},
         "nll": 5.0,
         "kinetic": 0.1,
@@ -90,7 +91,7 @@ def test_dimensions_say_what_the_run_found(two):
     found = two.dimensions()
     assert (found.structure_dim, found.dims, found.null_worth) == (1, 3, 0.03)
     assert "k = 1 of 3" in repr(found) and "worth 0.130" in repr(found) and "left at 0.70" in repr(found)
-    assert "best k for each lambda (hull): 0 above 0.130 nats, 1 below that" in repr(found)
+    assert repr(found).startswith("ladder: 1 x 0.130 | k = 1\nwhy") and found.to_dict()["ladder"] == found.ladder
 
 
 def test_two_clusters_are_two_pieces_with_their_labels(two):
@@ -155,6 +156,11 @@ def test_the_report_is_one_escaped_file_that_asks_for_nothing(two, tmp_path):
     assert "http" not in html.replace('http-equiv="Content-Security-Policy"', "")
     assert html.count("<img") >= 6 and "What could make this wrong" in html
     assert "<dd>1 of 3; 2 left as Gaussian noise</dd>" in html
+    rungs = html.index("<dd>ladder: 1 x 0.130 | k = 1\nwhy: .13 &lt; 1</dd>")
+    assert (
+        rungs < html.index("<dd>1 of 3")
+        and "ladder" not in Analyzer(two.flow, two.x[:300]).dimensions().to_dict()["ladder"]
+    )
     assert "<dd>2 pieces in the densest set that holds 90 % of the rows</dd>" in html
     assert html.count("&#9632;</span> label 1</span>") == 2, "funnel and block have a key"
     assert "confidence is only 0.40" in html and "80% of resamples" in html and "kappa: 2.0" in html

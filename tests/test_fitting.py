@@ -67,6 +67,10 @@ def test_a_circle_needs_two_dimensions(circle):
     assert circle.worth.shape == (2,)
     assert circle.worth.min() > circle.null_worth
     assert "structure: 2 of 5 dimensions" in circle.verdict()
+    assert (
+        circle.verdict().startswith("ladder, dimensions x nats each: 2 x 0.")
+        and "\nPCA: the 2 largest" in circle.verdict()
+    )
 
 
 def test_noise_is_noise():
@@ -98,6 +102,8 @@ def test_the_result_is_plain_data(circle):
     record = json.loads(json.dumps(circle.to_dict()))
     assert record["structure_dim"] == 2
     assert record["hull"][0]["high"] is None
+    assert record["ladder"]["rungs"][0]["nats"] == pytest.approx(record["worth"][0])
+    assert record["ladder"]["text"] == repr(circle.ladder)
     assert set(circle.snapshots) == {int(k) for k in record["J"]}
     assert "structure_dim=2" in repr(circle)
 
