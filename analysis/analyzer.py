@@ -99,6 +99,7 @@ class Analyzer:
         seed: int = 0,
         question: Question | None = None,
     ):
+        worths: ArrayLike = getattr(flow, "worth", [])
         if isinstance(flow, Fitted):
             own = rows_of(flow, x)
             flow, x, rows = flow.flow, own["x"], own["rows"] if rows is None else rows
@@ -107,6 +108,9 @@ class Analyzer:
             is_held_out = own["is_held_out"] if is_held_out is None else is_held_out
             question = own["question"] if question is None else question
         self._flow, self.run, self.seed, self.question = flow, run, seed, question
+        if run is not None:
+            worths = run.result.get("worth", [])
+        self._worth = float(np.sum(worths)) if len(worths) else float("nan")
         self.x = _rows_of(flow, x)
         count = len(self.x)
         self.labels = _each("labels", labels, count)
@@ -229,7 +233,7 @@ class Analyzer:
     def _certificate(self) -> Certificate:
         from analysis.certificate import certify
 
-        return certify(self.s[self.is_held_out], self.n[self.is_held_out], seed=self.seed)
+        return certify(self.s[self.is_held_out], self.n[self.is_held_out], seed=self.seed, worth=self._worth)
 
     def certificate(self) -> Certificate:
         """Whether held-out rows are s x N(0, I): certified at delta, not certified, or not decided."""

@@ -99,7 +99,7 @@ def _verdict(analyzer: Analyzer) -> tuple[tuple[str, str], ...]:
         ]
     if found.ladder:
         rows.insert(0, ("Which rungs has the ladder?", found.ladder))
-    split = certificate.verdict + (f" = {certificate.delta:g} nats" if certificate.certified else "")
+    split = certificate.verdict + certificate.extent
     if k and analyzer.can_ask:
         rows.append(("Does the net use it, and not the rest?", analyzer.faithfulness().verdict()))  # type: ignore[union-attr]
     return (

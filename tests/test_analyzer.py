@@ -191,8 +191,10 @@ def test_compare_stars_what_differs(run, two, tmp_path):
 
 def test_other_rows_and_a_flow_alone(run, two):
     some = Analyzer.load(run, two.x[:300])
+    assert some.certificate().worth == 0.13
     assert len(some.x) == 300 and some.is_held_out.all() and some.dimensions().worth == (0.13,)
     alone = Analyzer(two.flow, two.x[:300])
+    assert np.isnan(alone.certificate().worth)
     assert alone.dimensions().worth == () and "k = 1 of 3" in repr(alone.dimensions())
 
 
