@@ -22,6 +22,7 @@ from flows.inputs import as_rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.carved import Carved
     from analysis.certificate import Certificate
     from analysis.density import Density
     from analysis.faithfulness import Faithfulness
@@ -147,7 +148,7 @@ class Analyzer:
     ) -> Analyzer:
         """The analyzer of any point cloud (N, k), taken for a structure block without noise dimensions.
 
-        What needs a flow (dimensions, hierarchy, certificate, tear, sample, outlier_score) says so.
+        What needs a flow (dimensions, hierarchy, certificate, tear, carved, sample, outlier_score) says so.
 
         Raises:
             ValueError: not two-dimensional, no rows or columns, NaN or inf, or metadata of another length.
@@ -419,6 +420,19 @@ class Analyzer:
     def tear(self) -> Tear:
         """Where and how much the map stretches neighbouring rows apart."""
         return self._tear
+
+    @cached_property
+    def _carved(self) -> Carved | Nothing:
+        if not self.structure_dim:
+            return Nothing("carved")
+        from analysis.carved import carved
+
+        density = self.density if len(self.x) > 1 else None
+        return carved(self.flow, self.s, self._tree, density, self._loops, self.seed)  # type: ignore[arg-type]
+
+    def carved(self) -> Carved | Nothing:
+        """Valleys between pieces and holes of loops against the range of log |det|: what the map cannot have made."""
+        return self._carved
 
     @cached_property
     def _loops(self) -> Loops | Nothing:

@@ -45,6 +45,7 @@ def sections(analyzer: Analyzer) -> list[Section]:
         *([("What the net uses", analyzer.faithfulness)] if analyzer.can_ask else []),
         ("Certificate", analyzer.certificate),
         ("Tear", analyzer.tear),
+        ("What the map cannot have made", analyzer.carved),
         ("Intrinsic dimension", analyzer.intrinsic_dimension),
     ]
     return [

@@ -131,13 +131,13 @@ def test_hierarchy_tear_certificate_and_intrinsic_dimension_answer(two):
 
 
 def test_everything_is_json(two):
-    for verb in ("dimensions", "levels", "tree", "hierarchy", "certificate", "tear", "intrinsic_dimension"):
+    for verb in ("dimensions", "levels", "tree", "hierarchy", "certificate", "tear", "carved", "intrinsic_dimension"):
         json.dumps(getattr(two, verb)().to_dict(), allow_nan=False)
 
 
 def test_k_0_answers_nothing_but_noise(tmp_path):
     analyzer = Analyzer.load(write_run(tmp_path, "gaussian"))
-    for verb in ("levels", "tree", "hierarchy"):
+    for verb in ("levels", "tree", "hierarchy", "carved"):
         answer = getattr(analyzer, verb)()
         assert "nothing but noise at this regularity" in repr(answer)
         assert answer.plot().texts and json.dumps(answer.to_dict())
@@ -255,14 +255,14 @@ def test_refused(two, ask, message):
 def test_one_row_claims_nothing(two):
     one = Analyzer(two.flow, two.x[:1])
     assert one.certificate().verdict == "not decided"
-    for verb in ("levels", "tree", "hierarchy", "tear", "intrinsic_dimension"):
+    for verb in ("levels", "tree", "hierarchy", "tear", "carved", "intrinsic_dimension"):
         assert repr(getattr(one, verb)())
 
 
 def test_global_random_state_stays(two, run, untouched_rng):
     with untouched_rng():
         fresh = Analyzer.load(run)
-        for verb in ("levels", "tree", "hierarchy", "certificate", "tear", "intrinsic_dimension"):
+        for verb in ("levels", "tree", "hierarchy", "certificate", "tear", "carved", "intrinsic_dimension"):
             getattr(fresh, verb)()
 
 
