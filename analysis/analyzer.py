@@ -100,7 +100,7 @@ class Analyzer:
         seed: int = 0,
         question: Question | None = None,
     ):
-        worths: ArrayLike = getattr(flow, "worth", [])
+        worths = np.asarray(run.result.get("worth", []) if run else getattr(flow, "worth", []), dtype=float)
         if isinstance(flow, Fitted):
             own = rows_of(flow, x)
             flow, x, rows = flow.flow, own["x"], own["rows"] if rows is None else rows
@@ -109,9 +109,7 @@ class Analyzer:
             is_held_out = own["is_held_out"] if is_held_out is None else is_held_out
             question = own["question"] if question is None else question
         self._flow, self.run, self.seed, self.question = flow, run, seed, question
-        if run is not None:
-            worths = run.result.get("worth", [])
-        self._worth = float(np.sum(worths)) if len(worths) else float("nan")
+        self._worth = float(worths.sum()) if worths.size else float("nan")
         self.x = _rows_of(flow, x)
         count = len(self.x)
         self.labels = _each("labels", labels, count)

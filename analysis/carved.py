@@ -1,4 +1,4 @@
-"""What the map cannot have made: the depth of valleys and holes of s against the range of log |det| on the way through them."""
+"""What the map cannot have made: the depth of valleys and holes of s against log |det| on the way through them."""
 
 from __future__ import annotations
 
@@ -36,21 +36,24 @@ class Valley:
     Attributes:
         of: what it parts, in words.
         depth: nats that the density of s falls in it.
-        volume: nats by which log |det| of the map varies on the way through it.
+        volume: range, in nats, of log |det| of the map on the way through it.
+        dug: nats by which log |det| rises on the way above the lower of its ends: what the map can have dug, at most.
     """
 
     of: str
     depth: float
     volume: float
+    dug: float
 
     @property
     def left(self) -> float:
         """Nats of the valley that are in the data, at least; 0 where the map can have dug all of it."""
-        return max(self.depth - self.volume, 0.0)
+        return max(self.depth - self.dug, 0.0)
 
     def __repr__(self) -> str:
         said = f"at least {self.left:.2f} nats of it are in the data" if self.left else "the map can have dug all of it"
-        return f"{self.of}: {self.depth:.2f} nats deep, log |det| varies by {self.volume:.2f} on the way: {said}"
+        way = f"on the way log |det| ranges over {self.volume:.2f} and rises by {self.dug:.2f}"
+        return f"{self.of}: {self.depth:.2f} nats deep, {way}: {said}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,13 +83,13 @@ class Carved:
         return "\n".join([f"Carved: {self.note}" if self.note else head, *(f"  {v!r}" for v in self.valleys)])
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Depth of every valley beside the range of log |det|, nats."""
+        """Depth of every valley beside what the map can have dug, nats."""
         if not self.valleys:
             return drawing.nothing(repr(self), ax)
         ax = drawing.axes(ax)
         at = np.arange(len(self.valleys))
         ax.barh(at - 0.2, [v.depth for v in self.valleys], 0.4, color=drawing.COLOURS[0], label="depth in s")
-        ax.barh(at + 0.2, [v.volume for v in self.valleys], 0.4, color=drawing.COLOURS[1], label="range of log |det|")
+        ax.barh(at + 0.2, [v.dug for v in self.valleys], 0.4, color=drawing.COLOURS[1], label="rise of log |det|")
         ax.set_yticks(at, [v.of for v in self.valleys], fontsize=8)
         ax.set(xlabel="nats", title="Valleys, and what the map can have dug")
         ax.legend(fontsize=8)
@@ -101,14 +104,14 @@ def carved(
 
     The density of the kept coordinates y (white, augmented ones included) and that of z = (s, n) differ by the map's
     volume, log p(y) = log p(z) + log \|det dz/dy\|. On any way c from one piece to the other, noise at 0, the fall V
-    of a log-density from the lower end to the lowest point therefore obeys
+    of a log-density from its lower end to its lowest point therefore obeys
 
-    .. math:: V_y(c) \ge V_s(c) - (\max_c \log|\det| - \min_c \log|\det|):
+    .. math:: V_y(c) \ge V_s(c) - (\max_c \log|\det| - \min_{\text{ends of } c} \log|\det|),
 
-    what a valley is deeper than that range was not made by the map. The other way round nothing is said: a valley within the
-    range may be in the data or not. Ways: between the densest rows of two pieces, the shortest over rows by distance cubed; the
-    depth is the tree's. Through a hole, 8 chords between opposite angles; the depth is that of the shallowest and the range
-    that of the widest. It holds as far as z is structure x noise: see the certificate.
+    and that difference is at most the range of log \|det\| on c: what a valley is deeper was not made by the map. The other way
+    round nothing is said: a valley within it may be in the data or not. Ways: between the densest rows of two pieces, the
+    shortest over rows by distance cubed; the depth is the tree's. Through a hole, 8 chords between opposite angles; the depth
+    is the smallest of theirs, range and rise the largest. It holds as far as z is structure x noise: see the certificate.
 
     Args:
         s: structure block (n, k), the rows of ``tree``.
@@ -142,8 +145,10 @@ def log_volume(flow: FunnelFlow, s: Floats) -> Floats:
         return flow.solve(start).ladj.double().cpu().numpy()
 
 
-def _range(flow: FunnelFlow, way: Floats) -> float:
-    return float(np.ptp(log_volume(flow, way)))
+def _range_and_rise(flow: FunnelFlow, way: Floats) -> tuple[float, float]:
+    """Of log |det| on a way: largest less smallest, and largest less the smaller of the ends."""
+    heights = log_volume(flow, way)
+    return float(np.ptp(heights)), float(heights.max() - min(heights[0], heights[-1]))
 
 
 def _between(flow: FunnelFlow, s: Floats, tree: MergeTree, pair: tuple[int, ...], seed: int) -> Valley:
@@ -152,7 +157,7 @@ def _between(flow: FunnelFlow, s: Floats, tree: MergeTree, pair: tuple[int, ...]
     over = np.random.default_rng(seed).permutation(among)[:WAYPOINTS]
     way = _over_rows(np.concatenate([s[ends], s[over]]))
     names = " and ".join("+".join(map(str, tree.leaves(node))) for node in pair)
-    return Valley(f"pieces {names}", tree.nodes[pair[0]].prominence, _range(flow, way))
+    return Valley(f"pieces {names}", tree.nodes[pair[0]].prominence, *_range_and_rise(flow, way))
 
 
 def _top(s: Floats, tree: MergeTree, node: int) -> int:
@@ -178,14 +183,14 @@ def _over_rows(points: Floats) -> Floats:
 def _hole(flow: FunnelFlow, s: Floats, density: Density, loop: Loop) -> Valley:
     rows = s[loop.rows[:: -(-len(loop.rows) // MOST_ROWS)]]
     angles = loop.angle(rows)
-    depths, ranges = [], []
+    depths, moves = [], []
     for angle in np.arange(CHORDS) * np.pi / CHORDS:
         a, b = (_at(rows, angles, each) for each in (angle, angle + np.pi))
         chord = a + np.linspace(0, 1, 8 * FINE)[:, None] * (b - a)
         heights = density.log_prob(chord)
         depths.append(min(heights[0], heights[-1]) - heights.min())
-        ranges.append(_range(flow, chord))
-    return Valley(f"loop {loop.number}", float(min(depths)), max(ranges))
+        moves.append(_range_and_rise(flow, chord))
+    return Valley(f"loop {loop.number}", float(min(depths)), *np.max(moves, axis=0).tolist())
 
 
 def _at(rows: Floats, angles: Floats, angle: float) -> Floats:

@@ -252,7 +252,8 @@ def certify(
         s, n = s[used], n[used]
     block = Block.of(s, np.random.default_rng([seed, 1]))
     found = examine(block, n, np.random.default_rng([seed, 2]))
-    limit, delta, degree, controls = float(ndtri(1 - level)), math.nan, math.nan, ()
+    limit, delta, degree = float(ndtri(1 - level)), math.nan, math.nan
+    controls: tuple[Control, ...] = ()
     if draws:
         delta, controls = detection_limit(block, n.shape[1], limit, seed, draws)
         degree = delta
@@ -260,7 +261,7 @@ def certify(
             least = max(delta, found.lower_bound + 1.645 * found.se)
             degree = detection_limit(block, n.shape[1], found.z, seed, draws, least)[0]
     verdict, reason = _verdict(found, level, delta)
-    sizes = {"delta": delta, "degree": degree, "controls": controls}
+    sizes: dict[str, Any] = {"delta": delta, "degree": degree, "controls": controls}
     return Certificate(verdict, reason, rows=len(n), **sizes, **about, **vars(found))
 
 

@@ -40,7 +40,7 @@ def gaussian(rows=ROWS, dims=2):
 def test_a_valley_that_the_map_alone_dug_is_not_claimed():
     found = of(pinching(1.5), gaussian())
     (valley,) = found.valleys
-    assert valley.depth > 1 and valley.volume > valley.depth and valley.left == 0
+    assert valley.depth > 1 and valley.volume >= valley.dug > valley.depth and valley.left == 0
     assert "the map can have dug all of it" in repr(found) and "0 of 1 valleys" in repr(found)
 
 
@@ -61,8 +61,15 @@ def test_the_map_is_charged_for_what_it_adds_to_a_valley_of_the_data():
     x[:, 0] = 0.4 * x[:, 0] + torch.where(torch.arange(ROWS) % 2 == 0, 1.5, -1.5)
     (valley,) = of(pinching(0.3), x).valleys
     (plain,) = of(pinching(0.0), x).valleys
-    assert plain.volume < 1e-6 and valley.volume > 0.3
+    assert plain.volume < 1e-6 and valley.dug > 0.3
     assert 0.5 < valley.left < plain.depth + 0.3, "a lower bound of what the data have"
+
+
+def test_where_the_map_fills_a_valley_it_is_charged_nothing():
+    x = gaussian()
+    x[:, 0] = 0.4 * x[:, 0] + torch.where(torch.arange(ROWS) % 2 == 0, 3.0, -3.0)
+    (valley,) = of(pinching(-0.8, steep=1.0), x).valleys
+    assert valley.dug < 0.05 < 0.3 < valley.volume and valley.left > 0.95 * valley.depth
 
 
 def test_the_range_is_that_of_autograds_determinant():
