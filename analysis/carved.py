@@ -111,7 +111,8 @@ def carved(
     and that difference is at most the range of log \|det\| on c: what a valley is deeper was not made by the map. The other way
     round nothing is said: a valley within it may be in the data or not. Ways: between the densest rows of two pieces, the
     shortest over rows by distance cubed; the depth is the tree's. Through a hole, 8 chords between opposite angles; the depth
-    is the smallest of theirs, range and rise the largest. It holds as far as z is structure x noise: see the certificate.
+    is the smallest of theirs, range and rise the largest. It is said of these ways, not of all there are, and as far as z is
+    structure x noise: see the certificate.
 
     Args:
         s: structure block (n, k), the rows of ``tree``.
