@@ -22,6 +22,7 @@ from flows.inputs import as_rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.carved import Carved
     from analysis.certificate import Certificate
     from analysis.density import Density
     from analysis.faithfulness import Faithfulness
@@ -99,6 +100,7 @@ class Analyzer:
         seed: int = 0,
         question: Question | None = None,
     ):
+        worths = np.asarray(run.result.get("worth", []) if run else getattr(flow, "worth", []), dtype=float)
         if isinstance(flow, Fitted):
             own = rows_of(flow, x)
             flow, x, rows = flow.flow, own["x"], own["rows"] if rows is None else rows
@@ -107,6 +109,7 @@ class Analyzer:
             is_held_out = own["is_held_out"] if is_held_out is None else is_held_out
             question = own["question"] if question is None else question
         self._flow, self.run, self.seed, self.question = flow, run, seed, question
+        self._worth = float(worths.sum()) if worths.size else float("nan")
         self.x = _rows_of(flow, x)
         count = len(self.x)
         self.labels = _each("labels", labels, count)
@@ -143,7 +146,7 @@ class Analyzer:
     ) -> Analyzer:
         """The analyzer of any point cloud (N, k), taken for a structure block without noise dimensions.
 
-        What needs a flow (dimensions, hierarchy, certificate, tear, sample, outlier_score) says so.
+        What needs a flow (dimensions, hierarchy, certificate, tear, carved, sample, outlier_score) says so.
 
         Raises:
             ValueError: not two-dimensional, no rows or columns, NaN or inf, or metadata of another length.
@@ -229,7 +232,7 @@ class Analyzer:
     def _certificate(self) -> Certificate:
         from analysis.certificate import certify
 
-        return certify(self.s[self.is_held_out], self.n[self.is_held_out], seed=self.seed)
+        return certify(self.s[self.is_held_out], self.n[self.is_held_out], seed=self.seed, worth=self._worth)
 
     def certificate(self) -> Certificate:
         """Whether held-out rows are s x N(0, I): certified at delta, not certified, or not decided."""
@@ -415,6 +418,19 @@ class Analyzer:
     def tear(self) -> Tear:
         """Where and how much the map stretches neighbouring rows apart."""
         return self._tear
+
+    @cached_property
+    def _carved(self) -> Carved | Nothing:
+        if not self.structure_dim:
+            return Nothing("carved")
+        from analysis.carved import carved
+
+        density = self.density if len(self.x) > 1 else None
+        return carved(self.flow, self.s, self._tree, density, self._loops, self.seed)  # type: ignore[arg-type]
+
+    def carved(self) -> Carved | Nothing:
+        """Valleys between pieces and holes of loops against the range of log |det|: what the map cannot have made."""
+        return self._carved
 
     @cached_property
     def _loops(self) -> Loops | Nothing:

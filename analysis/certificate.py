@@ -33,6 +33,10 @@ class Certificate:
         z: the test's statistic, standard normal if z is a product, large if it is not.
         level: p-values below it reject.
         delta: detection limit in nats; infinite above the grid, NaN where it was not looked for.
+        degree: certified at so many nats: a dependence of that size, of any of the controls' kinds, would have shown more
+            strongly than what was found in 95 % of draws. delta where nothing was found; infinite above the grid, NaN
+            without controls.
+        worth: nats that all structure dimensions are worth together, NaN where that is not known.
         critic, scores: the critic that gave the bound; each one's bound in nats on the rows that chose (optimistic).
         rows, split: rows used; those that trained, chose and evaluated.
         structure_dim, noise_dims: columns of s and of n.
@@ -51,6 +55,8 @@ class Certificate:
     se: float = math.nan
     z: float = math.nan
     delta: float = math.nan
+    degree: float = math.nan
+    worth: float = math.nan
     critic: str = "none"
     scores: tuple[tuple[str, float], ...] = ()
     split: tuple[int, int, int] = (0, 0, 0)
@@ -67,6 +73,17 @@ class Certificate:
         return float(ndtr(-self.z))
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """Nats of dependence found, from and to, at confidence 1 - level; a lower bound of what there is, not below 0."""
+        reach = float(ndtri(1 - self.level / 2)) * self.se
+        return max(self.lower_bound - reach, 0.0), max(self.lower_bound + reach, 0.0)
+
+    @property
+    def share(self) -> float:
+        """The dependence found as a share of what structure is worth; NaN where either is not known."""
+        return max(self.lower_bound, 0.0) / self.worth if self.worth > 0 else math.nan
+
+    @property
     def meaning(self) -> str:
         """The verdict in plain words."""
         if not self.structure_dim:
@@ -80,20 +97,28 @@ class Certificate:
             found = f"no dependence of these kinds above {self.delta:g} nats was there to be found: {kinds}"
             return found + "; others may hide, and no lower bound proves independence"
         if self.verdict == "not certified":
-            return f"z is not s x N(0, I): {self.reason}"
+            return f"z is not s x N(0, I): {self.reason}" + (
+                f"; {self._bounded()}" if math.isfinite(self.degree) else ""
+            )
         return f"nothing can be claimed about z = s x N(0, I): {self.reason}"
+
+    def _bounded(self) -> str:
+        return f"{self.degree:g} nats of the controls' kinds would have shown more strongly in 95 % of draws"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what is not finite as None."""
-
-        record = {**asdict(self), "p_value": self.p_value, "split": list(self.split), "meaning": self.meaning}
+        found = {"interval": list(self.interval) if math.isfinite(self.se) else None, "share": self.share}
+        record = {**asdict(self), **found, "p_value": self.p_value, "split": list(self.split), "meaning": self.meaning}
         nested = {"scores": dict(self.scores), "controls": [asdict(control) for control in self.controls]}
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
         return {**finite, **nested}
 
     def __repr__(self) -> str:
-        lines = [f"Certificate: {self.verdict}" + (f" = {self.delta:g} nats" if self.certified else "")]
+        lines = [f"Certificate: {self.verdict}{self.extent}"]
         if math.isfinite(self.lower_bound):
+            low, high = self.interval
+            of = f", {self.share:.1%} of the {self.worth:.3g} nats of structure" if self.share >= 0 else ""
+            lines.append(f"  dependence found {low:.3g} to {high:.3g} nats at confidence {1 - self.level:g}{of}")
             lines.append(f"  lower bound      {self.lower_bound:.3g} +- {self.se:.2g} nats (critic: {self.critic})")
             lines.append(f"  p-value          {self.p_value:.3g}, rejected below {self.level:g}")
         if not math.isnan(self.delta):
@@ -105,6 +130,17 @@ class Certificate:
             f"  rows             {self.rows}{parts}; structure s {self.structure_dim}-D, noise n {self.noise_dims}-D"
         )
         return "\n".join([*lines, f"  meaning          {self.meaning}"])
+
+    @property
+    def extent(self) -> str:
+        """What follows the verdict: the size that it holds at; empty where there is none."""
+        if self.certified:
+            return f" = {self.delta:g} nats"
+        return f" as a product, certified at {self.degree:g} nats" if self.degree < math.inf and self._rejected else ""
+
+    @property
+    def _rejected(self) -> bool:
+        return self.verdict == "not certified"
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the data's bound, a band of one standard error, over the controls' bounds against what was planted."""
@@ -141,7 +177,9 @@ class Certificate:
         return ax
 
 
-def certify(s: ArrayLike, n: ArrayLike, level: float = 0.05, seed: int = 0, draws: int = 4) -> Certificate:
+def certify(
+    s: ArrayLike, n: ArrayLike, level: float = 0.05, seed: int = 0, draws: int = 4, worth: float = math.nan
+) -> Certificate:
     r"""Test whether rows (s, n) come from s x N(0, I), and say how small a dependence the test would have seen.
 
     Critics f learn on half of the rows to tell (s, n) from (s, n'), n' ~ N(0, I) drawn afresh. One of them, with a scale
@@ -164,13 +202,17 @@ def certify(s: ArrayLike, n: ArrayLike, level: float = 0.05, seed: int = 0, draw
     deviations (at least 1) above the test's limit: 95 percent are rejected. The network is asked only where the other
     critics find nothing on the rows that choose. Without s, h is a function of n_2, n_3 and n_4.
 
+    Degree: the smallest size whose statistic exceeds, by the same 1.645, the one that was found, and not less than the upper
+    end of the bound (1.645 standard errors): the test of "at least so many nats", by the same controls.
+
     Args:
         s: structure block (rows, k); k = 0 tests n alone. Constant columns are left out.
         n: noise block (rows, m), of the same rows. Rows are independent and were not used to train the flow. Above
             20 000 a random 20 000 are used.
         level: share of true products that are rejected.
         seed: everything random is drawn from it; global random state is not touched.
-        draws: of each control; 0 leaves the detection limit out.
+        draws: of each control; 0 leaves detection limit and degree out.
+        worth: nats that structure is worth, to compare with.
 
     Returns:
         "certified at delta": not rejected, and delta at most .1 nats. "not certified": rejected. "not decided": not
@@ -193,7 +235,13 @@ def certify(s: ArrayLike, n: ArrayLike, level: float = 0.05, seed: int = 0, draw
         raise ValueError(f"level must be between 0 and 1, got {level}; .05 rejects one true product in twenty")
     if draws < 0:
         raise ValueError(f"draws must be 0 or more, got {draws}; 4 is the default, 0 leaves the detection limit out")
-    about: dict[str, Any] = {"level": level, "structure_dim": s.shape[1], "noise_dims": n.shape[1], "seed": seed}
+    about: dict[str, Any] = {
+        "level": level,
+        "structure_dim": s.shape[1],
+        "noise_dims": n.shape[1],
+        "seed": seed,
+        "worth": worth,
+    }
     if not n.shape[1]:
         return Certificate("nothing to certify", "there are no noise dimensions", rows=len(n), **about)
     if len(n) < LEAST_ROWS:
@@ -204,9 +252,17 @@ def certify(s: ArrayLike, n: ArrayLike, level: float = 0.05, seed: int = 0, draw
         s, n = s[used], n[used]
     block = Block.of(s, np.random.default_rng([seed, 1]))
     found = examine(block, n, np.random.default_rng([seed, 2]))
-    delta, controls = detection_limit(block, n.shape[1], level, seed, draws) if draws else (math.nan, ())
+    limit, delta, degree = float(ndtri(1 - level)), math.nan, math.nan
+    controls: tuple[Control, ...] = ()
+    if draws:
+        delta, controls = detection_limit(block, n.shape[1], limit, seed, draws)
+        degree = delta
+        if found.z > limit:
+            least = max(delta, found.lower_bound + 1.645 * found.se)
+            degree = detection_limit(block, n.shape[1], found.z, seed, draws, least)[0]
     verdict, reason = _verdict(found, level, delta)
-    return Certificate(verdict, reason, rows=len(n), delta=delta, controls=controls, **about, **vars(found))
+    sizes: dict[str, Any] = {"delta": delta, "degree": degree, "controls": controls}
+    return Certificate(verdict, reason, rows=len(n), **sizes, **about, **vars(found))
 
 
 def _verdict(found: Outcome, level: float, delta: float) -> tuple[str, str]:

@@ -27,6 +27,7 @@ class Dimensions:
         worth, worth_se, prices: (k,) nats per structure dimension, dearest first; empty where the run is not known.
         null_worth: nats that noise seems to be worth; nan where the run is not known.
         confidence, stability: how sure; nan where the run is not known.
+        ladder: the rungs, why this k, and what PCA says at the same k, in words; empty where the run is not known.
         hull: vertices of k -> J_k with the interval of lambda in which each k is best.
         exits: (M,) exit depths, structure first, then noise from the last to leave to the first.
     """
@@ -39,6 +40,7 @@ class Dimensions:
     null_worth: float
     confidence: float
     stability: float
+    ladder: str
     hull: tuple[dict[str, Any], ...]
     exits: tuple[float, ...]
 
@@ -51,16 +53,13 @@ class Dimensions:
             head = f"k = 0 of {self.dims}: {NOTHING}"
         else:
             head = f"k = {self.structure_dim} of {self.dims} dimensions carry structure (an embedding dimension)"
-        lines = [head]
+        lines = [*([self.ladder] if self.ladder else []), head]
         if np.isfinite(self.confidence):
             lines.append(
-                f"confidence {self.confidence:.2f}: by so much the next best k has a narrower range of lambda; "
+                f"confidence {self.confidence:.2f} (share of the range of lambda around its middle in which this k is best); "
                 f"{self.stability:.0%} of resamples choose the same k"
             )
-            lines.append(f"a dimension of noise alone seems worth up to {self.null_worth:.3f} nats (the null)")
         lines += [f"  {line}" for line in self._worths()]
-        if self.hull:
-            lines.append(f"best k for each lambda (hull): {', '.join(self._ranges())}")
         if noise := self.exits[self.structure_dim :]:
             plural = "s leave" if len(noise) > 1 else " leaves"
             lines.append(f"noise: {len(noise)} dimension{plural} at depth {_range(noise)} (0 the data, 1 the latent)")
@@ -76,15 +75,6 @@ class Dimensions:
             names = f"s{first + 1}" if last == first + 1 else f"s{first + 1} to s{last}"
             yield f"{names}: worth {worth:.3f} ± {error:.3f} nats each{when}"
             first = last
-
-    def _ranges(self) -> Iterator[str]:
-        """From which lambda up each vertex of the hull is best."""
-        for vertex in self.hull:
-            low, high = vertex.get("low"), vertex.get("high")
-            if low:
-                yield f"{vertex['k']} above {low:.3f}" + (" nats" if high is None else "")
-            else:
-                yield f"{vertex['k']} " + ("everywhere" if high is None else "below that")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Worth of each structure dimension beside the null."""
@@ -125,6 +115,7 @@ def dimensions(flow: FunnelFlow, result: dict[str, Any] | None = None) -> Dimens
         null_worth=_number(result.get("null", {}).get("threshold")),
         confidence=known("confidence"),
         stability=known("stability"),
+        ladder=result.get("ladder", {}).get("text", ""),
         hull=tuple(result.get("hull", [])),
         exits=tuple(exits.tolist()),
     )

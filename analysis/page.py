@@ -21,7 +21,7 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .85rem; 
 img { max-width: 100%; height: auto; } canvas { border: 1px solid #ddd; touch-action: none; cursor: grab; max-width: 100%; }
 nav a { margin-right: .9rem; } .quiet { color: #555; font-size: .9rem; } .key { margin-right: .8rem; white-space: nowrap; }
 dl.verdict { background: #eef5fb; padding: .9rem 1.1rem; display: grid; grid-template-columns: auto 1fr; gap: .35rem 1.1rem; }
-.verdict dt { color: #444; } .verdict dd { margin: 0; font-weight: 600; }
+.verdict dt { color: #444; } .verdict dd { margin: 0; font-weight: 600; white-space: pre-line; }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _VIEWER = """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_POINTS = 3000
 _RUN_FIGURES = (
     ("path", "gates and k against lambda"),
-    ("hull", "J against k with its lower hull, and the lambdas at which each k is best"),
+    ("hull", "the ladder: J against k with its lower hull, and the lambdas at which each k is best"),
     ("width", "width of the flow against depth, with every exit"),
     ("training", "loss terms against training steps"),
     ("noise", "quantiles of the noise block against N(0, 1)"),
@@ -45,6 +45,7 @@ def sections(analyzer: Analyzer) -> list[Section]:
         *([("What the net uses", analyzer.faithfulness)] if analyzer.can_ask else []),
         ("Certificate", analyzer.certificate),
         ("Tear", analyzer.tear),
+        ("What the map cannot have made", analyzer.carved),
         ("Intrinsic dimension", analyzer.intrinsic_dimension),
     ]
     return [
@@ -97,7 +98,9 @@ def _verdict(analyzer: Analyzer) -> tuple[tuple[str, str], ...]:
             ("What shape has it?", _shape(analyzer)),
             ("How many pieces?", f"{analyzer.tree().count}, parted by valleys of the density"),  # type: ignore[union-attr]
         ]
-    split = certificate.verdict + (f" = {certificate.delta:g} nats" if certificate.certified else "")
+    if found.ladder:
+        rows.insert(0, ("Which rungs has the ladder?", found.ladder))
+    split = certificate.verdict + certificate.extent
     if k and analyzer.can_ask:
         rows.append(("Does the net use it, and not the rest?", analyzer.faithfulness().verdict()))  # type: ignore[union-attr]
     return (
@@ -219,7 +222,7 @@ def doubts(analyzer: Analyzer) -> list[str]:
     ]
     if found.confidence < 0.5:
         lines.append(
-            f"The confidence is only {found.confidence:.2f}: another k is best on nearly as wide a range of lambda."
+            f"The confidence is only {found.confidence:.2f}: another k is best at lambdas near the middle of the ladder."
         )
     if found.stability < 0.9:
         lines.append(

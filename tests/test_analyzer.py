@@ -42,6 +42,7 @@ def write_run(folder, name="two", **change):
         "worth": [0.13] * k,
         "worth_se": [0.004] * k,
         "hull": [{"k": 0, "low": 0.13, "high": None}, {"k": k, "low": 0.0, "high": 0.13}] if k else [],
+        "ladder": {"text": "ladder: 1 x 0.130 | k = 1\nwhy: .13 < 1"} if k else {},
         "null": {"threshold": 0.03},
         "nll": 5.0,
         "kinetic": 0.1,
@@ -90,7 +91,7 @@ def test_dimensions_say_what_the_run_found(two):
     found = two.dimensions()
     assert (found.structure_dim, found.dims, found.null_worth) == (1, 3, 0.03)
     assert "k = 1 of 3" in repr(found) and "worth 0.130" in repr(found) and "left at 0.70" in repr(found)
-    assert "best k for each lambda (hull): 0 above 0.130 nats, 1 below that" in repr(found)
+    assert repr(found).startswith("ladder: 1 x 0.130 | k = 1\nwhy") and found.to_dict()["ladder"] == found.ladder
 
 
 def test_two_clusters_are_two_pieces_with_their_labels(two):
@@ -130,13 +131,13 @@ def test_hierarchy_tear_certificate_and_intrinsic_dimension_answer(two):
 
 
 def test_everything_is_json(two):
-    for verb in ("dimensions", "levels", "tree", "hierarchy", "certificate", "tear", "intrinsic_dimension"):
+    for verb in ("dimensions", "levels", "tree", "hierarchy", "certificate", "tear", "carved", "intrinsic_dimension"):
         json.dumps(getattr(two, verb)().to_dict(), allow_nan=False)
 
 
 def test_k_0_answers_nothing_but_noise(tmp_path):
     analyzer = Analyzer.load(write_run(tmp_path, "gaussian"))
-    for verb in ("levels", "tree", "hierarchy"):
+    for verb in ("levels", "tree", "hierarchy", "carved"):
         answer = getattr(analyzer, verb)()
         assert "nothing but noise at this regularity" in repr(answer)
         assert answer.plot().texts and json.dumps(answer.to_dict())
@@ -155,6 +156,11 @@ def test_the_report_is_one_escaped_file_that_asks_for_nothing(two, tmp_path):
     assert "http" not in html.replace('http-equiv="Content-Security-Policy"', "")
     assert html.count("<img") >= 6 and "What could make this wrong" in html
     assert "<dd>1 of 3; 2 left as Gaussian noise</dd>" in html
+    rungs = html.index("<dd>ladder: 1 x 0.130 | k = 1\nwhy: .13 &lt; 1</dd>")
+    assert (
+        rungs < html.index("<dd>1 of 3")
+        and "ladder" not in Analyzer(two.flow, two.x[:300]).dimensions().to_dict()["ladder"]
+    )
     assert "<dd>2 pieces in the densest set that holds 90 % of the rows</dd>" in html
     assert html.count("&#9632;</span> label 1</span>") == 2, "funnel and block have a key"
     assert "confidence is only 0.40" in html and "80% of resamples" in html and "kappa: 2.0" in html
@@ -185,8 +191,10 @@ def test_compare_stars_what_differs(run, two, tmp_path):
 
 def test_other_rows_and_a_flow_alone(run, two):
     some = Analyzer.load(run, two.x[:300])
+    assert some.certificate().worth == 0.13
     assert len(some.x) == 300 and some.is_held_out.all() and some.dimensions().worth == (0.13,)
     alone = Analyzer(two.flow, two.x[:300])
+    assert np.isnan(alone.certificate().worth)
     assert alone.dimensions().worth == () and "k = 1 of 3" in repr(alone.dimensions())
 
 
@@ -247,14 +255,14 @@ def test_refused(two, ask, message):
 def test_one_row_claims_nothing(two):
     one = Analyzer(two.flow, two.x[:1])
     assert one.certificate().verdict == "not decided"
-    for verb in ("levels", "tree", "hierarchy", "tear", "intrinsic_dimension"):
+    for verb in ("levels", "tree", "hierarchy", "tear", "carved", "intrinsic_dimension"):
         assert repr(getattr(one, verb)())
 
 
 def test_global_random_state_stays(two, run, untouched_rng):
     with untouched_rng():
         fresh = Analyzer.load(run)
-        for verb in ("levels", "tree", "hierarchy", "certificate", "tear", "intrinsic_dimension"):
+        for verb in ("levels", "tree", "hierarchy", "certificate", "tear", "carved", "intrinsic_dimension"):
             getattr(fresh, verb)()
 
 

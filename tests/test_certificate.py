@@ -1,5 +1,6 @@
 """The certificate: its bound against known divergences, its size under the null, and every verdict it can give."""
 
+import dataclasses
 import json
 import math
 
@@ -78,6 +79,37 @@ def test_a_coupling_is_rejected_with_a_bound_below_the_truth() -> None:
     assert 0.7 * NATS < found.lower_bound < NATS + 3 * found.se
     assert found.p_value < 1e-6 and 0 < found.se < 0.05
     assert "the product is rejected (p = " in found.meaning and "not certified" in repr(found)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("nats", [0.04, 0.1])
+@pytest.mark.parametrize("kind", ["linear", "quadratic"])
+def test_what_is_there_is_certified_at_a_size_no_smaller_and_not_far_above(kind: str, nats: float) -> None:
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        s = generator.normal(size=(4000, 2))
+        found = certify(s, detection.control_noise(s, 3, kind, nats, generator), seed=seed, draws=2)
+        assert found.verdict == "not certified" and nats <= found.degree <= 5 * nats
+        assert found.degree >= max(found.delta, found.lower_bound + 1.645 * found.se) and found.degree in detection.GRID
+        assert f"Certificate: not certified as a product, certified at {found.degree:g} nats" in repr(found)
+        assert f"{found.degree:g} nats of the controls' kinds would have shown more strongly" in found.meaning
+
+
+def test_where_nothing_is_found_the_degree_is_the_limit(certified: Certificate) -> None:
+    assert certified.degree == certified.delta and certified.to_dict()["degree"] == certified.delta
+    assert math.isnan(certify(*coupled(), draws=0).degree) and math.isnan(certified.share)
+
+
+def test_the_dependence_found_has_an_interval_and_a_share_of_the_worth() -> None:
+    about = {"reason": "", "rows": 9, "structure_dim": 1, "noise_dims": 2, "seed": 0}
+    found = Certificate("not certified", level=0.05, lower_bound=0.02, se=0.005, z=5, degree=0.055, worth=0.4, **about)
+    assert found.interval == pytest.approx((0.02 - 1.96 * 0.005, 0.02 + 1.96 * 0.005), abs=1e-5)
+    assert found.share == pytest.approx(0.05)
+    assert "0.0102 to 0.0298 nats at confidence 0.95, 5.0% of the 0.4 nats of structure" in repr(found)
+    assert found.to_dict()["interval"] == list(found.interval) and found.to_dict()["share"] == found.share
+    nothing = dataclasses.replace(found, lower_bound=-0.01)
+    assert nothing.interval[0] == 0 and nothing.share == 0
+    assert "at 0.055" not in repr(dataclasses.replace(found, degree=math.inf))
 
 
 def test_the_bound_of_the_exact_critic_is_the_divergence() -> None:

@@ -1,5 +1,6 @@
 """Figures: what they say, that they take the axes they are given, and that nothing global is touched."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from matplotlib.text import Text
 
 import flows
 from training import figures
+from training.ladder import Ladder
 from training.selection import choose
 
 DIMS = 5
@@ -41,6 +43,7 @@ def result(request: pytest.FixtureRequest) -> SimpleNamespace:
         flow=flow,
         path=path,
         hull=choice.hull,
+        ladder=Ladder.of(choice.hull, k, 0.03, flow.front),
         J={j: float(v.mean()) for j, v in J.items()},
         null_worth=0.03,
         kl=None,
@@ -94,8 +97,11 @@ def test_path_shows_gates_k_and_null(result: SimpleNamespace) -> None:
 def test_hull_names_worths_and_intervals(result: SimpleNamespace) -> None:
     ax = figures.plot_hull(result)
     strip, text = ax.figure.axes[1], words(ax.figure)
-    for vertex in result.hull[1:]:
-        assert f"{vertex.worth:.3f} ± {vertex.worth_se:.3f}" in text
+    for below, vertex in itertools.pairwise(result.hull):
+        assert f"{vertex.k - below.k} x {vertex.worth:.3f} ± {vertex.worth_se:.3f}" in text
+    assert f"k = {result.structure_dim}" in ax.get_title() and ("clear rung" in text) == (result.structure_dim > 0)
+    dotted = [line.get_xdata()[0] for line in strip.lines]
+    assert dotted == ([] if result.ladder.lam is None else [result.ladder.lam])
     assert "null 0.030" in ax.get_title() and "nats per row" in text
     assert [t.get_text() for t in strip.get_yticklabels()] == [f"k = {v.k}" for v in result.hull]
     for bar, vertex in zip(strip.patches, result.hull, strict=False):
@@ -110,10 +116,11 @@ def test_hull_names_worths_and_intervals(result: SimpleNamespace) -> None:
 def test_hull_bars_are_the_error_of_the_whole_drop() -> None:
     rows = np.random.default_rng(0).normal(size=(3, 400))
     hull = choose({0: rows[0] + 3, 2: rows[1]}, 0.03).hull
+    ladder = Ladder.of(hull, 2, 0.03, flows.Front(3))
     J = {v.k: v.J for v in hull}
     flow = SimpleNamespace(seed=0)
     result = SimpleNamespace(
-        hull=hull, J=J, structure_dim=2, null_worth=0.03, train=[], held_out=[], flow=flow, kl=None
+        hull=hull, ladder=ladder, J=J, structure_dim=2, null_worth=0.03, train=[], held_out=[], flow=flow, kl=None
     )
     (_, _, (bars,)) = figures.plot_hull(result).containers[0]
     (_, low), (_, high) = bars.get_segments()[1]

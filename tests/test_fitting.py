@@ -12,8 +12,10 @@ import training
 from training.activations import Activations
 from training.batches import StepBatches
 from training.checkpoints import Checkpoint
+from training.course import Course
 from training.fitting import run
 from training.preparing import prepare
+from training.progress import Progress
 from training.settings import ModelSettings, PathSettings
 from training.stopping import StoppedError
 
@@ -67,6 +69,10 @@ def test_a_circle_needs_two_dimensions(circle):
     assert circle.worth.shape == (2,)
     assert circle.worth.min() > circle.null_worth
     assert "structure: 2 of 5 dimensions" in circle.verdict()
+    assert (
+        circle.verdict().startswith("ladder, dimensions x nats each: 2 x 0.")
+        and "\nPCA: the 2 largest" in circle.verdict()
+    )
 
 
 def test_noise_is_noise():
@@ -98,6 +104,8 @@ def test_the_result_is_plain_data(circle):
     record = json.loads(json.dumps(circle.to_dict()))
     assert record["structure_dim"] == 2
     assert record["hull"][0]["high"] is None
+    assert record["ladder"]["rungs"][0]["nats"] == pytest.approx(record["worth"][0])
+    assert record["ladder"]["text"] == repr(circle.ladder)
     assert set(circle.snapshots) == {int(k) for k in record["J"]}
     assert "structure_dim=2" in repr(circle)
 
@@ -108,6 +116,33 @@ def test_same_seed_same_bits(untouched_rng):
     assert torch.equal(first.flow.transform(tiny_rows()), again.flow.transform(tiny_rows()))
     assert np.array_equal(first.path, again.path)
     assert not torch.equal(first.flow.field.W1, tiny_run(seed=1).flow.field.W1)
+
+
+def test_supports_left_out_beside_the_chosen_one_are_debiased_too():
+    x = training.planted("torus", 400, noise_dims=3, seed=0).x
+    few = training.fit(x, null_worth=1e-4, **{**TINY, "points_per_decade": 8}, most_supports=2)
+    met = sorted({0, *few.path["k"][few.path["stage"] == "ramp"].tolist()})
+    assert len(met) > 3 and any("supports met, 2 debiased" in note for note in few.notes)
+    assert set(met) < set(few.J), "two were left out, on either side of the one that the reopening test added"
+
+
+def course_at(chosen, debiased, met):
+    course = Course.__new__(Course)
+    course.path = PathSettings()
+    course.progress = Progress(chosen=chosen, debiased={k: {} for k in debiased}, snapshots={k: {} for k in met})
+    return course
+
+
+def test_the_run_of_supports_left_out_next_to_the_chosen_one_is_halved():
+    met = range(33)
+    assert course_at(9, [0, 1, 6, 9, 29], met)._left_out() == 19
+    assert course_at(9, [0, 1, 6, 9, 19], met)._left_out() == 14
+    assert course_at(9, [0, 1, 6, 9, 10], met)._left_out() == 8
+    assert course_at(9, [0, 1, 8, 9, 10], met)._left_out() is None, "neighbours are known"
+    assert course_at(9, [0, 6, 9, 29], [0, 6, 9, 29])._left_out() is None, "all were debiased"
+    assert course_at(32, [0, 1, 6, 9, 32], met)._left_out() == 21, "the largest has neighbours on one side"
+    assert course_at(0, [0, 9], met)._left_out() is None, "nothing but noise"
+    assert course_at(9, [*range(0, 20, 3), 32, 31, 30, 29, 28], met)._left_out() is None, "four more at most"
 
 
 class StopAt(Callback):

@@ -7,6 +7,7 @@ All of its state is plain data and tensors (:meth:`Course.state_dict`), so a res
 import copy
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from training.settings import ModelSettings, PathSettings
 from training.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
 
 _GAIN_MEMORY = 0.9
+_REFINED = 4  # most supports that are debiased beyond path.most_supports, next to the chosen one
 _OF_THE_TRY = ("good", "retries", "began")
 
 
@@ -283,9 +285,12 @@ class Course(Schedule):
         return _mean_J(self.progress.debiased[k]) - 2 * self.progress.later - self.path.screen_lam > chord
 
     def _after_choice(self) -> None:
-        """Debias once more with the dimensions that the reopening test adds, if that is a k not seen yet; else narrow."""
+        """Debias what was left out beside k, then what the reopening test adds, if that is a k not seen yet; else narrow."""
         progress = self.progress
         progress.chosen = self.choice().structure_dim
+        if (beside := self._left_out()) is not None:
+            progress.queue = [beside]
+            return self._begin_debias()
         self._load(progress.debiased[progress.chosen])
         gains = self._reopening_gains(self._open_now())
         again = gains > self.null_worth
@@ -301,6 +306,17 @@ class Course(Schedule):
         self._order()
         progress.final = progress.debiased[progress.chosen]["rows"]
         progress.stage = "narrow" if self.path.narrow else "done"
+
+    def _left_out(self) -> int | None:
+        """Of the supports met but not debiased next to the chosen one, the middle of the longer run; None where none is left."""
+        progress = self.progress
+        known = sorted(progress.debiased)
+        if not progress.chosen or len(known) >= self.path.most_supports + _REFINED:
+            return None
+        at = known.index(progress.chosen)
+        gaps = [[k for k in progress.snapshots if a < k < b] for a, b in pairwise(known[max(at - 1, 0) : at + 2])]
+        longer: list[int] = max(gaps, key=len)
+        return sorted(longer)[len(longer) // 2] if longer else None
 
     def _after_narrow(self) -> None:
         """Keep the narrowed flow unless it lost more than two standard errors over the debiased one."""

@@ -64,7 +64,7 @@ def plot_path(result: FitResult, ax: Axes | None = None) -> Axes:
 
 
 def plot_hull(result: FitResult, ax: Axes | None = None) -> Axes:
-    """J against k with its lower hull and the worth per dimension, and in a strip the lambdas at which each k is best.
+    """The ladder: J against k with its lower hull and every rung, and in a strip the lambdas at which each k is best.
 
     A vertex's bar is the paired standard error of its drop from the vertex before.
     """
@@ -80,9 +80,9 @@ def plot_hull(result: FitResult, ax: Axes | None = None) -> Axes:
     if chosen is not None:
         ax.plot(result.structure_dim, chosen, "o", ms=13, mfc="none", mec=COLOURS[1], mew=2, label="chosen")
     steep = len(hull) > 4
-    for a, b in pairwise(hull):
+    for rung, (a, b) in zip(result.ladder.rungs, pairwise(hull), strict=True):
         ax.annotate(
-            f"{b.worth:.3f} ± {b.worth_se:.3f}",
+            str(rung),
             ((a.k + b.k) / 2, (a.J + b.J) / 2),
             xytext=(0, 8) if steep else (6, 6),
             textcoords="offset points",
@@ -97,7 +97,8 @@ def plot_hull(result: FitResult, ax: Axes | None = None) -> Axes:
     ax.set(ylim=(low - 0.12 * span, high + (0.5 if steep else 0.25) * span), xlim=(-0.5, last + 0.5 + 0.1 * last))
     first = "NLL" if result.kl is None else "bound of the KL"
     ax.set(xlabel="k, structure dimensions", ylabel=f"J = held-out {first} + kappa KE (nats per row)")
-    ax.set_title(f"Hull: nats per dimension on each segment; null {result.null_worth:.3f}")
+    step = "" if not result.structure_dim else ", a clear rung" if result.ladder.is_clear else ", no clear rung"
+    ax.set_title(f"Ladder: dimensions x nats each; k = {result.structure_dim}{step}; null {result.null_worth:.3f}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend(fontsize=8, loc="upper right")
     _plot_intervals(result, strip)
@@ -115,7 +116,9 @@ def _plot_intervals(result: FitResult, ax: Axes) -> None:
         start, stop = max(v.low, left), min(v.high, right)
         ax.barh(row, stop - start, left=start, height=0.6, color=colour)
     ax.axvspan(left, null, color=GREY, alpha=0.35, lw=0, zorder=0)
-    ax.set_title(f"best k for each lambda; below the null of {null:.3f} in grey", fontsize=9)
+    if (lam := result.ladder.lam) is not None:
+        ax.axvline(lam, color="black", ls=":", lw=1.5)
+    ax.set_title(f"best k for each lambda; dotted: where k is read off; grey: below the null of {null:.3f}", fontsize=9)
     log_lambda(ax)
     ax.set(xlim=(left, right), ylim=(-0.6, len(result.hull) + 0.3), xlabel="lambda (nats)")
     ax.set_yticks(range(len(result.hull)), [f"k = {v.k}" for v in result.hull], fontsize=8)

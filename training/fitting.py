@@ -4,7 +4,6 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from flows.relevance import Relevance
 from training.activations import Activations
 from training.checkpoint_file import CheckpointFile
 from training.course import Course
+from training.ladder import Ladder
 from training.module import FunnelModule
 from training.nulls import Null, check, find_null
 from training.preparing import Prepared, prepare
@@ -36,7 +36,7 @@ class FitResult:
             original units), gates (M,).
         prices: (M,) nats that each dimension explained when it left, nan where it was never opened or never left.
         worth, worth_se: (k,) nats per structure dimension in the flow's order, with paired standard errors;
-            dimensions that leave together share one.
+            dimensions that leave together share one. :attr:`ladder` has all rungs, beyond k too.
         hull: vertices of the lower convex hull of k -> J_k.
         J: for every debiased k, mean held-out NLL + kappa * kinetic energy (whitened units).
         null: the null threshold and where it comes from.
@@ -90,6 +90,11 @@ class FitResult:
         """Share of resamples of the held-out rows that choose the same k."""
         return self.resampled.get(self.structure_dim, 0.0)
 
+    @property
+    def ladder(self) -> Ladder:
+        """How many dimensions at how many nats each, why this k, and what PCA says at the same k."""
+        return Ladder.of(self.hull, self.structure_dim, self.null_worth, self.flow.front)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for result.json; what is not finite as None."""
         record = {
@@ -98,6 +103,7 @@ class FitResult:
             "stability": self.stability,
             "resampled": {str(k): share for k, share in self.resampled.items()},
             "prices": self.prices.tolist(),
+            "ladder": self.ladder.to_dict(),
             "worth": self.worth.tolist(),
             "worth_se": self.worth_se.tolist(),
             "hull": [asdict(vertex) for vertex in self.hull],
@@ -120,18 +126,11 @@ class FitResult:
         sure = (
             f"(confidence {self.confidence:.2f}; the same k in {self.stability:.0%} of resamples of the held-out rows)"
         )
+        found = f"{self.structure_dim} of {dims} dimensions"
         if self.structure_dim == 0:
-            return (
-                f"{uses}structure: none. Nothing but noise at this regularity {sure}.\n"
-                f"noise: all {dims} dimensions; no dimension is worth more than {self.null_worth:.3f} nats."
-            )
-        blocks = [(*pair, len(list(same))) for pair, same in groupby(zip(self.worth, self.worth_se, strict=True))]
-        worths = ", ".join(
-            f"{w:.3f} ± {e:.3f}" + (f" ({count} dimensions)" if count > 1 else "") for w, e, count in blocks
-        )
+            found = "none. Nothing but noise at this regularity"
         return (
-            f"{uses}structure: {self.structure_dim} of {dims} dimensions {sure}.\n"
-            f"worth: {worths} nats per dimension; noise stays below {self.null_worth:.3f}.\n"
+            f"{uses}{self.ladder}\nstructure: {found} {sure}.\n"
             f"noise: {dims - self.structure_dim} dimensions routed to N(0, I)."
         )
 

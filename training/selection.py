@@ -71,19 +71,29 @@ def _paired_error(differences: np.ndarray) -> float:
 
 
 def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
-    """The hull's widest interval in log lambda, above ``null_worth``, among k >= 1; k = 0 if no worth exceeds it.
+    """The k that is best at the middle of log lambda, between ``null_worth`` and the largest worth; k = 0 if no worth exceeds it.
+
+    The middle hangs on the hull's first edge alone, and k minimises J_k + lambda k there: a support debiased later moves k to
+    a neighbour at most, unless it opens a steeper first edge. The widest interval, which every further vertex splits, does not
+    have that. Of two intervals the middle is in the wider.
 
     A worth that is not two standard errors above 0 is chance and exceeds nothing.
-    Confidence is (widest - second widest) / widest. Where k = 0 it is 1 - largest worth / what it had to exceed.
+    Confidence is how far log lambda can move, either way, before another k is best, as a share of the way to the nearer end of
+    the range. Where k = 0 it is 1 - largest worth / what it had to exceed.
     """
     hull = lower_hull({k: J[k] for k in _beyond_chance(J)})
-    largest = max((v.worth for v in hull[1:]), default=0.0)
-    if largest <= null_worth:
+    lam = middle(hull, null_worth)
+    if lam is None:
         return Choice(0, _sure_of_none(J, null_worth), hull)
-    widths = {v.k: float(np.log(v.high / max(v.low, null_worth))) for v in hull[1:] if v.high > null_worth}
-    ranked = sorted(widths, key=lambda k: -widths[k])
-    second = widths[ranked[1]] if len(ranked) > 1 else 0.0
-    return Choice(ranked[0], (widths[ranked[0]] - second) / widths[ranked[0]], hull)
+    best = next(v for v in hull if v.low < lam)
+    room = min(np.log(best.high / lam), np.log(lam / max(best.low, null_worth)))
+    return Choice(best.k, float(room / np.log(lam / null_worth)), hull)
+
+
+def middle(hull: list[Vertex], null_worth: float) -> float | None:
+    """Lambda, in nats, at which k is read off: the geometric mean of null and largest worth; None if that is below the null."""
+    largest = max((v.worth for v in hull[1:]), default=0.0)
+    return float(np.sqrt(largest * null_worth)) if largest > null_worth else None
 
 
 def _sure_of_none(J: dict[int, np.ndarray], null_worth: float) -> float:

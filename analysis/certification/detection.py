@@ -36,14 +36,19 @@ class Control:
     detected: bool
 
 
-def detection_limit(block: Block, m: int, level: float, seed: int, draws: int) -> tuple[float, tuple[Control, ...]]:
-    """Smallest size on ``GRID`` that is detected for every kind, by bisection; the kind that failed last goes first."""
+def detection_limit(
+    block: Block, m: int, limit: float, seed: int, draws: int, least: float = 0.0
+) -> tuple[float, tuple[Control, ...]]:
+    """Smallest size on ``GRID``, at least ``least``, whose statistic exceeds ``limit`` in 95 percent of draws for every kind.
+
+    By bisection; the kind that failed last goes first.
+    """
     kinds = list(KINDS) if block.s.shape[1] or m > 1 else ["shift"]
-    below, above, controls = -1, len(GRID), []
+    below, above, controls = sum(size < least for size in GRID) - 1, len(GRID), []
     while above - below > 1:
         middle = (below + above) // 2
         for kind in tuple(kinds):
-            controls.append(_try_control(block, m, kind, GRID[middle], level, seed, draws))
+            controls.append(_try_control(block, m, kind, GRID[middle], limit, seed, draws))
             if not controls[-1].detected:
                 kinds.insert(0, kinds.pop(kinds.index(kind)))
                 below = middle
@@ -53,9 +58,9 @@ def detection_limit(block: Block, m: int, level: float, seed: int, draws: int) -
     return (GRID[above] if above < len(GRID) else math.inf), tuple(controls)
 
 
-def _try_control(block: Block, m: int, kind: str, nats: float, level: float, seed: int, draws: int) -> Control:
+def _try_control(block: Block, m: int, kind: str, nats: float, limit: float, seed: int, draws: int) -> Control:
     """The same draws of h, noise and split for every size, so that detection is close to monotone in it."""
-    limit, outcomes, number = float(ndtri(1 - level)), [], (*KINDS, "shift").index(kind)
+    outcomes, number = [], (*KINDS, "shift").index(kind)
     for draw in tracked(range(draws), f"certificate: {kind} control of {nats:g} nats", "draw"):
         rng = np.random.default_rng([seed, 3, number, draw])
         noise = control_noise(block.s, m, kind, nats, rng)

@@ -24,6 +24,7 @@ def main(argv: list[str]) -> int:
         "hierarchy",
         "certificate",
         "tear",
+        "carved",
         "intrinsic_dimension",
         *["faithfulness"] * analyzer.can_ask,
     ]
