@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from glob import glob, has_magic
+from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -35,7 +35,9 @@ def matching(path: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     if has_magic(str(path)):
+        literal = Path(escape(str(path.parent))) / path.name  # a folder whose own name has brackets
         found = [Path(name) for name in sorted(glob(str(path), recursive=True)) if Path(name).is_file()]
+        found = found or [Path(name) for name in sorted(glob(str(literal))) if Path(name).is_file()]
         if not found:
             raise FileNotFoundError(f"no file matches {path} (working directory {Path.cwd()}); check the pattern")
         return found

@@ -134,6 +134,8 @@ def as_tensor(x: Any, name: str) -> Tensor:
         return x
     if hasattr(x, "filled"):  # numpy's masked array: conversion would silently bring back what the mask hides
         raise TypeError(f"{name} must be a plain array, got {type(x).__name__}; drop the masked rows and pass x.data")
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{name} must be a dense array, got a sparse {type(x).__name__}; pass x.toarray()")
     got = type(x).__name__
     try:
         if hasattr(x, "__array__"):

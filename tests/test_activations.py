@@ -187,3 +187,29 @@ def test_ids_on_disk_stay_apart_or_are_refused(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", x.astype(np.int64) + 2**60)
     with pytest.raises(ValueError, match="activations on disk hold whole numbers beyond 2"):
         read_activations(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ["cat", "dog"] * 4,
+            r"labels must be integers, got str_; number them: np.unique\(labels, return_inverse=True\)",
+        ),
+        (np.array(["cat", None] * 4, dtype=object), "got str; number them"),
+        (np.arange(8.0), "got whole numbers as torch.float64; pass them as int64"),
+        (np.arange(8) / 3, "got torch.float64; number them first"),
+    ],
+)
+def test_labels_that_are_no_integers_say_how(labels, message):
+    with pytest.raises(TypeError, match=message):
+        Activations(X, labels)
+
+
+def test_a_folder_with_brackets_in_its_name(tmp_path):
+    folder = tmp_path / "run [1]"
+    folder.mkdir()
+    for i in range(2):
+        np.save(folder / f"part-{i}.npy", X)
+    assert len(read_activations(folder / "part-0.npy")) == 8
+    assert len(read_activations(folder / "part-*.npy")) == 16

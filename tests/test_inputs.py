@@ -131,3 +131,10 @@ def test_whole_numbers_beyond_float64_are_refused_or_centred(dtype):
 def test_the_largest_uint64():
     found, low = centred(as_tensor(np.array([[2**64 - 1], [2**64 - 3]], dtype=np.uint64), "x"))
     assert found.tolist() == [[2], [0]] and low == [2**64 - 3]
+
+
+def test_sparse_matrices_say_how():
+    from scipy import sparse
+
+    with pytest.raises(TypeError, match=r"must be a dense array, got a sparse csr_matrix; pass x.toarray\(\)"):
+        as_rows(sparse.csr_matrix(np.eye(3)))

@@ -221,3 +221,11 @@ def test_rows_on_disk_are_checked_too(tmp_path, monkeypatch):
 def test_what_was_taken_off_whole_numbers_is_said():
     x = (1000 * normal(300, 2)).long().numpy() + 10**18
     assert f"({x[:, 0].min()}, {x[:, 1].min()}) were fitted; take the same off" in said(prepared(x))
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_a_fit_where_gradients_are_off(mode):
+    x = ring(200)
+    with mode():
+        result = training.fit(x.clone(), **TINY)
+    assert torch.equal(result.flow.transform(x), training.fit(x, **TINY).flow.transform(x))

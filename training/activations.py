@@ -229,7 +229,13 @@ def one_integer_each(ids: Any, rows: int, name: str) -> Tensor | None:
     """
     if ids is None:
         return None
+    first = next(iter(ids), 0) if hasattr(ids, "__iter__") and not isinstance(ids, Tensor) else 0
+    if isinstance(first, (str, bytes, np.datetime64)):
+        kind = type(first).__name__
+        raise TypeError(f"{name} must be integers, got {kind}; number them: np.unique({name}, return_inverse=True)[1]")
     ids = as_tensor(ids, name)
+    if ids.is_floating_point() and bool((ids == ids.round()).all()):
+        raise TypeError(f"{name} must be integers, got whole numbers as {ids.dtype}; pass them as int64")
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"{name} must be integers, got {ids.dtype}; number them first, as int64")
     if ids.shape != (rows,):

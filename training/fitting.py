@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
@@ -217,6 +218,7 @@ def fit(
     return run(prepare(x, model, path, seed), model, path, seed, null_worth)
 
 
+@torch.inference_mode(False)
 def run(
     prepared: Prepared,
     model: ModelSettings,

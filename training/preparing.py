@@ -43,6 +43,7 @@ class Prepared:
     oddities: list[Oddity] = field(default_factory=list)
 
 
+@torch.inference_mode(False)
 def prepare(
     activations: Activations, model: ModelSettings, path: PathSettings, seed: int, fewest_rows: int = FEWEST_ROWS
 ) -> Prepared:
