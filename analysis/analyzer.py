@@ -159,10 +159,9 @@ class Analyzer:
         points = as_points(points, "structure rows")
         count = len(points)
         kept = _near(points)
-        each = {name: _each(name, v, count) for name, v in (("labels", labels), ("sources", sources), ("rows", rows))}
-        each = {name: None if values is None else values[kept] for name, values in each.items()}
-        each["rows"] = kept if each["rows"] is None else each["rows"]
-        return cls(None, unrounded(points[kept], seed), **each, seed=seed)
+        each = [_each(name, v, count) for name, v in (("labels", labels), ("sources", sources), ("rows", rows))]
+        own, whose, named = (None if values is None else values[kept] for values in each)
+        return cls(None, unrounded(points[kept], seed), own, whose, rows=kept if named is None else named, seed=seed)
 
     def __repr__(self) -> str:
         if self._flow is None:
