@@ -194,7 +194,7 @@ def test_ids_on_disk_stay_apart_or_are_refused(tmp_path, monkeypatch):
     [
         (
             ["cat", "dog"] * 4,
-            r"labels must be integers, got str_; number them: np.unique\(labels, return_inverse=True\)",
+            r"labels must be integers, got str; number them: np.unique\(labels, return_inverse=True\)",
         ),
         (np.array(["cat", None] * 4, dtype=object), "got str; number them"),
         (np.arange(8.0), "got whole numbers as torch.float64; pass them as int64"),
