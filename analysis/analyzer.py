@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from analysis.fitted import Fitted, rows_of
 from analysis.progress import tracked
 from flows.flow import FunnelFlow
 from flows.inputs import as_rows
+from flows.outlying import RowWarning, outlying
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,12 +148,23 @@ class Analyzer:
     ) -> Analyzer:
         """The analyzer of any point cloud (N, k), taken for a structure block without noise dimensions.
 
-        What needs a flow (dimensions, hierarchy, certificate, tear, carved, sample, outlier_score) says so.
+        What needs a flow (dimensions, hierarchy, certificate, tear, carved, sample, outlier_score) says so. Rows so far out that they
+        would set the scale of all others are left out (``rows`` are those that remain), and coordinates that were rounded
+        coarsely get uniform noise of one step; a ``flows.outlying.RowWarning`` names both.
 
         Raises:
-            ValueError: not two-dimensional, no rows or columns, NaN or inf, or metadata of another length.
+            ValueError: not two-dimensional, no rows or columns, NaN or inf, fewer than 10 distinct rows among repeated ones, or
+                metadata of another length.
         """
-        return cls(None, points, labels, sources, rows=rows, seed=seed)
+        from analysis.density import as_points
+        from analysis.lattice import unrounded
+
+        points = as_points(points, "structure rows")
+        count = len(points)
+        kept = _near(points)
+        each = [_each(name, v, count) for name, v in (("labels", labels), ("sources", sources), ("rows", rows))]
+        own, whose, named = (None if values is None else values[kept] for values in each)
+        return cls(None, unrounded(points[kept], seed), own, whose, rows=kept if named is None else named, seed=seed)
 
     def __repr__(self) -> str:
         if self._flow is None:
@@ -493,6 +506,20 @@ def _rows_of(flow: FunnelFlow | None, x: object) -> torch.Tensor:
     from analysis.density import as_points
 
     return torch.from_numpy(as_points(x, "structure rows"))  # type: ignore[arg-type]
+
+
+def _near(points: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Numbers of the points (N, k) that are not outlying; a warning names those."""
+    far = outlying(torch.from_numpy(points)).numpy()
+    if len(far):
+        more = f", ... ({len(far)} in all)" if len(far) > 8 else ""
+        warnings.warn(
+            f"set aside {len(far)} of {len(points)} rows that lie so far out as to set the scale of all others: "
+            f"{', '.join(map(str, far[:8]))}{more}; look at them, or drop them",
+            RowWarning,
+            stacklevel=3,
+        )
+    return np.setdiff1d(np.arange(len(points)), far)
 
 
 def _each(name: str, values: ArrayLike | None, count: int) -> NDArray[Any] | None:

@@ -30,6 +30,7 @@ class Dimensions:
         ladder: the rungs, why this k, and what PCA says at the same k, in words; empty where the run is not known.
         hull: vertices of k -> J_k with the interval of lambda in which each k is best.
         exits: (M,) exit depths, structure first, then noise from the last to leave to the first.
+        oddities: what the fit had to say of its rows.
     """
 
     structure_dim: int
@@ -43,6 +44,7 @@ class Dimensions:
     ladder: str
     hull: tuple[dict[str, Any], ...]
     exits: tuple[float, ...]
+    oddities: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what is not finite as None."""
@@ -63,6 +65,7 @@ class Dimensions:
         if noise := self.exits[self.structure_dim :]:
             plural = "s leave" if len(noise) > 1 else " leaves"
             lines.append(f"noise: {len(noise)} dimension{plural} at depth {_range(noise)} (0 the data, 1 the latent)")
+        lines += [f"caution: {oddity}" for oddity in self.oddities]
         return "\n".join(lines)
 
     def _worths(self) -> Iterator[str]:
@@ -118,6 +121,7 @@ def dimensions(flow: FunnelFlow, result: dict[str, Any] | None = None) -> Dimens
         ladder=result.get("ladder", {}).get("text", ""),
         hull=tuple(result.get("hull", [])),
         exits=tuple(exits.tolist()),
+        oddities=tuple(result.get("oddities", [])),
     )
 
 

@@ -105,6 +105,7 @@ def _verdict(analyzer: Analyzer) -> tuple[tuple[str, str], ...]:
         rows.append(("Does the net use it, and not the rest?", analyzer.faithfulness().verdict()))  # type: ignore[union-attr]
     return (
         *rows,
+        *(("What is odd about the rows?", oddity) for oddity in found.oddities),
         ("Is the rest really independent noise?", split if certificate.certified else f"{split}: {certificate.reason}"),
         ("Can the picture be trusted?", f"{tear.verdict}. {tear.reason}"),
     )

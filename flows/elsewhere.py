@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from flows.files import arrays_in, load, load_rows, sha256_of
+from flows.inputs import as_rows
 from flows.rows import Rows
 
 _REMEDY = "restore it from a copy, or look at other rows: Analyzer.load(run, x) or --data x.npy"
@@ -46,4 +47,5 @@ def follow(text: str) -> Tensor | Rows:
             )
     paths = [Path(file["path"]) for file in about["files"]]
     arrays = [load(arrays_in(p, about["besides"]), f["key"], p) for p, f in zip(paths, about["files"], strict=True)]
-    return load_rows(paths, arrays)
+    rows = load_rows(paths, arrays)
+    return rows if isinstance(rows, Rows) else as_rows(rows)

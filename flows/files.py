@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from glob import glob, has_magic
+from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -35,7 +35,9 @@ def matching(path: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     if has_magic(str(path)):
+        literal = Path(escape(str(path.parent))) / path.name  # a folder whose own name has brackets
         found = [Path(name) for name in sorted(glob(str(path), recursive=True)) if Path(name).is_file()]
+        found = found or [Path(name) for name in sorted(glob(str(literal))) if Path(name).is_file()]
         if not found:
             raise FileNotFoundError(f"no file matches {path} (working directory {Path.cwd()}); check the pattern")
         return found
@@ -85,6 +87,8 @@ def metadata_of(path: Path) -> dict[str, str]:
 def load_rows(files: Sequence[Path], arrays: Sequence[Any]) -> Tensor | Rows:
     """One matrix from an array of each file, in their order: a tensor, or what stays on disk if larger than 500 MiB.
 
+    Whole numbers come back as they are: all of them together say which float holds them.
+
     Raises:
         TypeError, ValueError: what :func:`~flows.inputs.as_rows` refuses, or files that differ in width or dtype.
     """
@@ -96,7 +100,10 @@ def load_rows(files: Sequence[Path], arrays: Sequence[Any]) -> Tensor | Rows:
             raise ValueError(f"shards disagree: {names[0]} holds {first}, {name} {other}; write them alike")
     if sum(array.nbytes for array in arrays) > IN_MEMORY:
         return StoredRows(arrays)
-    return torch.cat([as_rows(array, name=name) for name, array in zip(names, arrays, strict=True)])
+    tensors = [as_tensor(array, name) for name, array in zip(names, arrays, strict=True)]
+    if not tensors[0].is_floating_point():
+        return torch.cat(tensors)
+    return torch.cat([as_rows(tensor, name=name) for name, tensor in zip(names, tensors, strict=True)])
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flows.rows import Rows, chunks
+from flows.rows import EXACT, Rows, chunks
 
 
 def as_rows(x: Any, *, name: str = "activations", width: int | None = None, min_rows: int = 1) -> Tensor:
@@ -25,18 +25,59 @@ def as_rows(x: Any, *, name: str = "activations", width: int | None = None, min_
         min_rows: the smallest number of rows B that will do.
 
     Returns:
-        (B, D) tensor on the device of `x`: float64 if `x` is, otherwise float32.
+        (B, D) tensor on the device of `x`: float64 if `x` is, or if it holds whole numbers beyond 2^24; otherwise float32.
 
     Raises:
         TypeError: `x` does not hold real numbers (bool, object, string, complex, sparse, masked, ragged).
-        ValueError: wrong number of axes, wrong width, no columns unless `width=0`, too few rows, NaN or inf.
+        ValueError: wrong number of axes, wrong width, no columns unless `width=0`, too few rows, NaN or inf, whole numbers
+            beyond 2^53.
     """
     rows = as_tensor(x, name)
     check_kind(rows, tuple(rows.shape), name, width, min_rows)
     if rows.dtype not in (torch.float32, torch.float64):
-        rows = rows.to(torch.float32)
+        rows = rows.to(float_for(rows, name))
     check_finite(rows, name)
     return rows
+
+
+def float_for(rows: Tensor, name: str = "activations") -> torch.dtype:
+    """The floating dtype that keeps all distinct values of `rows`: of whole numbers beyond 2^24 float64, else float32.
+
+    Raises:
+        ValueError: whole numbers beyond 2^53.
+    """
+    if rows.is_floating_point() or rows.dtype.itemsize < 4 or not rows.numel():
+        return torch.float32
+    low, high = (int(end) for end in rows.double().aminmax())
+    largest = max(-low, high)
+    if largest > EXACT:
+        raise ValueError(
+            f"{name} hold whole numbers up to {largest:.3g}, and beyond 2^53 float64 cannot tell neighbours apart; "
+            "take an offset off first: x - x.min(axis=0)"
+        )
+    return torch.float32 if largest <= 2**24 else torch.float64
+
+
+def centred(rows: Tensor) -> tuple[Tensor, list[int]]:
+    """Whole numbers (N, D) beyond 2^53 less the smallest of each column, and these (D); other rows as they are, and [].
+
+    Raises:
+        ValueError: a column that spreads over more than 2^53.
+    """
+    plain = rows.dtype in (torch.int64, torch.uint64) and rows.layout == torch.strided and rows.ndim == 2
+    if not plain or not rows.numel():
+        return rows, []
+    if max(map(abs, rows.double().aminmax())) <= EXACT:
+        return rows, []
+    zero = 2**63 if rows.dtype == torch.uint64 else 0  # torch compares no uint64: its bits less 2^63 are an int64
+    whole = rows.view(torch.int64) ^ -(2**63) if zero else rows
+    low = whole.amin(0)
+    if float((whole.double() - low.double()).max()) > EXACT:
+        raise ValueError(
+            "activations hold whole numbers that spread over more than 2^53 in one column, which float64 cannot tell apart; "
+            "divide them, or leave that column out (an id is no measurement)"
+        )
+    return whole - low, [int(least) + zero for least in low]
 
 
 def check_kind(
@@ -94,6 +135,8 @@ def as_tensor(x: Any, name: str) -> Tensor:
         return x
     if hasattr(x, "filled"):  # numpy's masked array: conversion would silently bring back what the mask hides
         raise TypeError(f"{name} must be a plain array, got {type(x).__name__}; drop the masked rows and pass x.data")
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{name} must be a dense array, got a sparse {type(x).__name__}; pass x.toarray()")
     got = type(x).__name__
     try:
         if hasattr(x, "__array__"):

@@ -6,7 +6,7 @@ from flows.inputs import nearest
 
 
 def find_layer(model: nn.Module, layer: str) -> nn.Module:
-    """The module at path ``layer`` of ``model.named_modules()``; ``""`` is the model itself.
+    """The module at path ``layer`` of ``model.named_modules()``, with or without ``_orig_mod.``; ``""`` is the model itself.
 
     Raises:
         TypeError: no torch module.
@@ -14,7 +14,10 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch module, got {type(model).__name__}; pass an nn.Module")
-    modules = dict(model.named_modules())
+    named = dict(model.named_modules(remove_duplicate=False))  # a module under two names has both
+    modules = {
+        name.replace("_orig_mod.", ""): module for name, module in named.items()
+    } | named  # what torch.compile wraps
     if layer not in modules:
         raise ValueError(f"no layer {layer!r} in {type(model).__name__}; {nearest(layer, filter(None, modules))}")
     return modules[layer]

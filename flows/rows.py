@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+EXACT = 2**53  # whole numbers up to here have a float64 of their own
 CHUNK = 1 << 24  # numbers worked on at a time: 128 MiB in float64
 
 
@@ -59,27 +60,35 @@ class StoredRows(Rows):
     Pages that were read are handed back at once, so memory stays flat; the system's page cache keeps them while it can.
 
     Args:
-        pieces: (n, D) memmaps or mapped tensors of one width and dtype, of real numbers.
+        pieces: (n, D) memmaps or mapped tensors of one width and dtype, of real numbers; whole numbers of four bytes or more
+            become float64.
     """
 
     def __init__(self, pieces: Sequence[np.ndarray | Tensor]):
         sizes = [len(piece) for piece in pieces]
         self.pieces, self.ends = list(pieces), torch.tensor(sizes).cumsum(0)
         self.shape = (sum(sizes), pieces[0].shape[1])
-        self.dtype = (
-            torch.float64 if pieces[0].dtype in (torch.float64, np.dtype("f8"), np.dtype(">f8")) else torch.float32
-        )
+        self.dtype = torch.float64 if _is_wide(pieces[0]) else torch.float32
 
     def take(self, numbers: Tensor) -> Tensor:
         if len(self.pieces) == 1:
-            return _read(self.pieces[0], numbers).to(self.dtype)
+            return self._floating(_read(self.pieces[0], numbers))
         rows = torch.empty(len(numbers), self.shape[1], dtype=self.dtype)
         which = torch.searchsorted(self.ends, numbers, right=True)
         for i in which.unique().tolist():
             here = which == i
             first = int(self.ends[i]) - len(self.pieces[i])
-            rows[here] = _read(self.pieces[i], numbers[here] - first).to(self.dtype)
+            rows[here] = self._floating(_read(self.pieces[i], numbers[here] - first))
         return rows
+
+    def _floating(self, rows: Tensor) -> Tensor:
+        found = rows.to(self.dtype)
+        if not rows.is_floating_point() and rows.numel() and float(found.abs().max()) > EXACT:
+            raise ValueError(
+                "activations on disk hold whole numbers beyond 2^53, where float64 cannot tell neighbours apart; write them "
+                "again less an offset: x - x.min(axis=0)"
+            )
+        return found
 
 
 class Picked(Rows):
@@ -98,6 +107,12 @@ def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:
     size = max(1, CHUNK // max(1, rows.shape[1]))
     for first in range(0, len(rows), size):
         yield rows[first : first + size]
+
+
+def _is_wide(piece: np.ndarray | Tensor) -> bool:
+    """Whether it takes float64 to hold the piece's numbers."""
+    floating = piece.is_floating_point() if isinstance(piece, Tensor) else piece.dtype.kind == "f"
+    return piece.dtype.itemsize >= (8 if floating else 4)
 
 
 def _read(piece: np.ndarray | Tensor, numbers: Tensor) -> Tensor:

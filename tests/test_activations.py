@@ -167,3 +167,49 @@ def test_flipped_bit_in_npz(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot be read as \.npz: BadZipFile"):
         read_activations(path)
+
+
+def test_time_stamps_are_centred_before_they_are_floats(tmp_path):
+    x = 10**18 + np.arange(800, dtype=np.int64).reshape(400, 2)
+    np.save(tmp_path / "a.npy", x[:100])
+    np.save(tmp_path / "b.npy", x[100:])
+    for cloud in (Activations(x), read_activations(tmp_path / "*.npy")):
+        assert cloud.x.dtype == torch.float32 and len(cloud.x.unique(dim=0)) == 400
+        assert cloud.about["offset"] == [10**18, 10**18 + 1]
+        assert "offset" not in Activations(x - 10**18).about
+
+
+def test_ids_on_disk_stay_apart_or_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "IN_MEMORY", 0)
+    x = 2**25 + np.arange(800, dtype=np.int32).reshape(400, 2)
+    np.save(tmp_path / "x.npy", x)
+    assert len(read_activations(tmp_path / "x.npy").x[:].unique()) == 800
+    np.save(tmp_path / "x.npy", x.astype(np.int64) + 2**60)
+    with pytest.raises(ValueError, match="activations on disk hold whole numbers beyond 2"):
+        read_activations(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ["cat", "dog"] * 4,
+            r"labels must be integers, got str; number them: np.unique\(labels, return_inverse=True\)",
+        ),
+        (np.array(["cat", None] * 4, dtype=object), "got str; number them"),
+        (np.arange(8.0), "got whole numbers as torch.float64; pass them as int64"),
+        (np.arange(8) / 3, "got torch.float64; number them first"),
+    ],
+)
+def test_labels_that_are_no_integers_say_how(labels, message):
+    with pytest.raises(TypeError, match=message):
+        Activations(X, labels)
+
+
+def test_a_folder_with_brackets_in_its_name(tmp_path):
+    folder = tmp_path / "run [1]"
+    folder.mkdir()
+    for i in range(2):
+        np.save(folder / f"part-{i}.npy", X)
+    assert len(read_activations(folder / "part-0.npy")) == 8
+    assert len(read_activations(folder / "part-*.npy")) == 16

@@ -72,11 +72,11 @@ IDS = {
     "one": (3, ValueError, r"got shape \(\)"),
     "fractions": (LABELS / 2, TypeError, "labels must be integers, got torch.float64; number them first"),
     "bool": (LABELS > 1, TypeError, "labels must be integers, got torch.bool"),
-    "names": (["cat"] * 40, TypeError, "labels must be an array of numbers, got list"),
+    "names": (["cat"] * 40, TypeError, r"labels must be integers, got str; number them: np.unique\(labels"),
     "names as an array": (
         np.array(["cat"] * 40),
         TypeError,
-        "labels must be an array of numbers, got an array of dtype <U3",
+        r"labels must be integers, got str_; number them: np.unique\(labels",
     ),
 }
 

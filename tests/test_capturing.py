@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from training.capturing import capture
+from training.positions import ShapeWarning
 
 
 def net():
@@ -273,3 +274,116 @@ def test_masks_by_name_and_by_function():
         capture(model, "layer", [x], "mean", mask=lambda inputs: torch.tensor([[1], [0], [1]]).expand(3, 4))
     pooled = capture(identity(lambda x: x.mean(1)), "layer", [x], mask=lambda inputs: mask)
     assert pooled.x.shape == (3, 2), "an output without positions has no padding"
+
+
+def overflowing(example):
+    x = normal(12, 3)
+    x[example] = torch.inf
+    return identity(), x
+
+
+def test_rows_that_overflow_are_named_at_their_batch():
+    model, x = overflowing(7)
+    given = []
+
+    def batches():
+        for part in x.split(4):
+            given.append(part)
+            yield part
+
+    with pytest.raises(
+        ValueError, match=r"layer 'layer' put out NaN or inf in 1 of 4 rows of batch 1 \(first: example 7 of all\)"
+    ):
+        capture(model, "layer", batches())
+    assert len(given) == 2, "the third batch was not run"
+
+
+def test_examples_that_overflow_are_omitted_everywhere():
+    x = normal(6, 2, 3)
+    model = nn.Sequential(OrderedDict(one=nn.Identity(), two=Lambda(lambda x: torch.where(x > 1e3, torch.nan, x))))
+    x[4, 1, 0] = 1e4
+    found = capture(model, ["one", "two"], [(part, torch.arange(3)) for part in x.split(3)], nan_policy="omit")
+    for cloud in found.values():
+        assert cloud.sources.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 5, 5] and cloud.about["omitted"] == [4]
+        assert cloud.labels.tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 2, 2]
+        assert cloud.x.equal(x[[0, 1, 2, 3, 5]].flatten(0, 1))
+    with pytest.raises(ValueError, match="unknown nan_policy 'drop'"):
+        capture(model, "one", [x], nan_policy="drop")
+    with pytest.raises(ValueError, match="does not go with relevance"):
+        capture(model, "one", [x], nan_policy="omit", relevance=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+def test_a_transformer_with_padding_puts_out_padded_rows():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = identity()
+    model.encoder = nn.TransformerEncoder(layer, 2)
+    padding = torch.tensor([[0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]]).bool()
+
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.TransformerEncoder(layer, 2)
+
+        def forward(self, x, padding):
+            return self.encoder(x, src_key_padding_mask=padding)
+
+    x, fast = normal(3, 4, 8), torch.backends.mha.get_fastpath_enabled()
+    for name in ("encoder", "encoder.layers.0", "encoder.layers.1"):
+        found = capture(Padded(), name, [{"x": x, "padding": padding}], mask=lambda inputs: ~inputs["padding"])
+        assert found.x.shape == (9, 8) and found.sources.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+def test_a_compiled_model_is_named_as_the_cause():
+    compiled = torch.compile(net(), backend="eager")
+    with pytest.raises(RuntimeError, match=r"a compiled model skips hooks: .*compiled._orig_mod"):
+        capture(Skipping(compiled), "inner._orig_mod.first", [normal(4, 3)])
+
+
+class Skipping(nn.Module):
+    """Calls a module past its hooks, as a compiled graph does."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        inner = self.inner._orig_mod
+        return inner.last(inner.first.forward(x))
+
+
+def test_a_module_under_two_names_is_found_by_either():
+    model = net()
+    model.other = model.first
+    model.forward = lambda x: model.first(x)
+    x = normal(5, 3)
+    assert capture(model, "other", [x]).x.equal(capture(model, "first", [x]).x)
+
+
+def test_maps_with_the_channels_last_are_warned_of():
+    with pytest.warns(
+        ShapeWarning, match=r"shape \(2, 7, 7, 5\), read as \(B, C, H, W\): 7 channels; .* channel_axis=-1"
+    ):
+        capture(identity(), "layer", [normal(2, 7, 7, 5)])
+    capture(identity(), "layer", [normal(2, 5, 7, 7)])
+    assert capture(identity(), "layer", [normal(2, 7, 7, 5)], channel_axis=-1).x.shape == (98, 5)
+
+
+def test_gradients_that_a_model_turns_on_are_not_kept():
+    model, seen = net(), []
+    model.forward = torch.enable_grad()(model.forward)
+    model.first.register_forward_hook(lambda module, given, output: seen.append(output.requires_grad))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "training.capturing.joined", lambda parts: seen.append(parts[0].requires_grad) or torch.cat(parts)
+        )
+        capture(model, "first", [normal(4, 3)])
+    assert seen == [True, False]
+
+
+def test_a_compiled_model_has_the_names_of_its_own():
+    model, x = net(), normal(5, 3)
+    compiled = torch.compile(model, backend="eager")
+    for name in ("first", "_orig_mod.first"):
+        assert capture(compiled, name, [x]).x.equal(capture(model, "first", [x]).x)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows.inputs import as_rows, nearest
+from flows.inputs import as_rows, as_tensor, centred, nearest
 
 GOOD = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
@@ -106,3 +106,35 @@ def test_nearest():
     assert nearest("zzz", ["circle", "digits"]) == "valid: circle, digits"
     assert nearest("x", []) == "valid: none"
     assert nearest("q", map(str, range(20)), shown=2) == "valid: 0, 1, ... (20 in all)"
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64"])
+def test_whole_numbers_beyond_float32_stay_apart(dtype):
+    x = np.array([[2**24 + i, 3] for i in range(5)], dtype=dtype)
+    found = as_rows(x)
+    assert found.dtype == torch.float64 and found[:, 0].tolist() == [2**24 + i for i in range(5)]
+    assert as_rows((x - 2**24) % 7).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_whole_numbers_beyond_float64_are_refused_or_centred(dtype):
+    x = np.array([[10**18 + i, 5] for i in range(80)], dtype=dtype)
+    with pytest.raises(ValueError, match=r"whole numbers up to 1e\+18.* take an offset off first"):
+        as_rows(x)
+    found, low = centred(as_tensor(x, "x"))
+    assert found[:, 0].tolist() == list(range(80)) and low == [10**18, 5]
+    assert centred(torch.arange(6).reshape(3, 2))[1] == []
+    with pytest.raises(ValueError, match="spread over more than 2"):
+        centred(torch.tensor([[2**62], [-(2**62)]]))
+
+
+def test_the_largest_uint64():
+    found, low = centred(as_tensor(np.array([[2**64 - 1], [2**64 - 3]], dtype=np.uint64), "x"))
+    assert found.tolist() == [[2], [0]] and low == [2**64 - 3]
+
+
+def test_sparse_matrices_say_how():
+    from scipy import sparse
+
+    with pytest.raises(TypeError, match=r"must be a dense array, got a sparse csr_matrix; pass x.toarray\(\)"):
+        as_rows(sparse.csr_matrix(np.eye(3)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flows.files import Arrays, arrays_in, load, load_rows, matching, metadata_of
-from flows.inputs import as_rows, as_tensor, check_finite, nearest
+from flows.inputs import as_rows, as_tensor, centred, check_finite, nearest
 from flows.nuisance import as_nuisance
 from flows.questions import Question
 from flows.relevance import Relevance
@@ -35,7 +35,7 @@ class Activations:
             its own.
         targets: (N, j) float32 on the CPU, numbers known of each row (an angle in radians, say), or None.
         name: what to call the cloud.
-        about: where it comes from, as plain data.
+        about: where it comes from, as plain data; "offset" is what was taken off each column of whole numbers beyond 2^53.
         nuisance: (N, j) class numbers or (N, q) covariates whose linear share a fit takes off first, or None.
         question: what comes after the layer, or None: a fit then measures what the net uses.
         relevance: what the net uses, where it was measured already; or None.
@@ -58,8 +58,10 @@ class Activations:
     answers: Tensor | None = None
 
     def __post_init__(self) -> None:
-        x = self._checked(self.x)
+        x, offset = self._checked(self.x)
         object.__setattr__(self, "x", x)
+        if offset:
+            object.__setattr__(self, "about", {**self.about, "offset": offset})
         object.__setattr__(self, "labels", one_integer_each(self.labels, len(x), "labels"))
         object.__setattr__(self, "sources", one_integer_each(self.sources, len(x), "sources"))
         if self.targets is not None:
@@ -78,13 +80,15 @@ class Activations:
             raise ValueError(f"answers must have one row for each of {len(x)} rows, got {len(self.answers)}")
 
     @staticmethod
-    def _checked(x: Any) -> Tensor | Rows:
+    def _checked(x: Any) -> tuple[Tensor | Rows, list[int]]:
+        """The rows, and what was taken off each column of whole numbers beyond 2^53."""
         if isinstance(x, np.memmap):
             x = load_rows([Path(x.filename or "")], [x])
         if not isinstance(x, Rows):
-            return as_rows(x).detach()
+            whole, offset = centred(as_tensor(x, "activations"))
+            return as_rows(whole).detach(), offset
         check_finite(x)
-        return x
+        return x, []
 
     def __len__(self) -> int:
         return len(self.x)
@@ -225,7 +229,13 @@ def one_integer_each(ids: Any, rows: int, name: str) -> Tensor | None:
     """
     if ids is None:
         return None
+    first = next(iter(ids), 0) if hasattr(ids, "__iter__") and not isinstance(ids, Tensor) else 0
+    if isinstance(first, (str, bytes, np.datetime64)):
+        kind = type(first).__name__
+        raise TypeError(f"{name} must be integers, got {kind}; number them: np.unique({name}, return_inverse=True)[1]")
     ids = as_tensor(ids, name)
+    if ids.is_floating_point() and bool((ids == ids.round()).all()):
+        raise TypeError(f"{name} must be integers, got whole numbers as {ids.dtype}; pass them as int64")
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"{name} must be integers, got {ids.dtype}; number them first, as int64")
     if ids.shape != (rows,):

@@ -14,6 +14,7 @@ from flows.inputs import nearest
 from flows.layers import find_layer
 from training.activations import Activations, one_integer_each
 from training.asking import Asker, Asking, Caught
+from training.omitting import FiniteRows
 from training.places import Places
 from training.positions import RowRule, check_rule, joined, to_rows
 
@@ -42,6 +43,7 @@ def capture(
     noise: object = None,
     read: Callable[[Any], Tensor] | None = None,
     seed: int = 0,
+    nan_policy: str = "raise",
 ) -> Activations | dict[str, Activations]:
     """Runs `model` over `batches`, in eval mode and without gradients, and collects what `layer` puts out.
 
@@ -74,6 +76,8 @@ def capture(
         answers: numbers of the logits that count (the tokens of the seven days, say); by default all.
         read: from what the model returns to logits or numbers; by default a tensor, `.logits`, or the first of a tuple.
         seed: draws the split, answers, and who exchanges with whom.
+        nan_policy: "raise" stops at the batch whose rows hold NaN or inf (float16 that overflows, say) and names layer and
+            example; "omit" drops such an example from every layer (`about["omitted"]`); not with `relevance`.
 
     Returns:
         Float32 rows on the CPU, with the running index of the example as source and its label, if any; of several
@@ -89,8 +93,8 @@ def capture(
 
     Raises:
         TypeError: a model, batches, batch or output of a wrong kind; labels that are no integers.
-        ValueError: unknown layer or `rows`, no batches, an output, mask or labels that do not fit the examples, NaN or
-            inf.
+        ValueError: unknown layer, `rows` or `nan_policy`, no batches, an output, mask or labels that do not fit the examples,
+            NaN or inf.
         RuntimeError: a layer did not run exactly once in a forward pass.
     """
     names = [layer] if isinstance(layer, str) else list(layer)
@@ -100,6 +104,7 @@ def capture(
     check_rule(rows)
     if isinstance(batches, (Tensor, Mapping)):
         raise TypeError(f"batches must be an iterable of batches, got one {type(batches).__name__}; pass [batch]")
+    finite = FiniteRows(nan_policy, relevance)
     asking = Asking(answer, answer_at, answers, noise, read, relevance_rows, seed)
     asker = Asker(model, rows, channel_axis, asking) if relevance else None
     places = Places(positions, rows)
@@ -113,6 +118,7 @@ def capture(
             masked = _mask(inputs, mask)
             own = partial(_rows, rows=rows, channel_axis=channel_axis, mask=masked, count=count, at=at)
             caught, returned = _outputs(model, modules, _moved(inputs, where), own)
+            caught = finite.of(caught, count)
             for name, part in caught.items():
                 found[name].append(part)
             if asker is not None:
@@ -124,14 +130,14 @@ def capture(
             raise ValueError(
                 "batches held no batch, expected at least 1; pass a list or loader (iterators get used up)"
             )
-        about = {"model": type(model).__name__, "rows": places.rule}
+        about = {"model": type(model).__name__, "rows": places.rule, **finite.about}
         clouds = {name: _cloud(parts, labels, {**about, "layer": name}) for name, parts in found.items()}
         if asker is not None:
             clouds = {name: asker.asked(name, cloud) for name, cloud in clouds.items()}
     return clouds[layer] if isinstance(layer, str) else clouds
 
 
-def _cloud(parts: list[Caught], labels: list[Tensor], about: dict[str, str]) -> Activations:
+def _cloud(parts: list[Caught], labels: list[Tensor], about: dict[str, Any]) -> Activations:
     each = torch.cat([counts for _, counts, _ in parts])
     target = one_integer_each(torch.cat(labels), len(each), "labels") if labels else None
     return Activations(
@@ -146,14 +152,17 @@ def _cloud(parts: list[Caught], labels: list[Tensor], about: dict[str, str]) -> 
 @contextmanager
 def _evaluating(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
     modes = {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
     home = next(model.parameters(), torch.empty(0)).device
     try:
         model.eval()
+        torch.backends.mha.set_fastpath_enabled(False)  # it skips hooks, and drops padding from what layers put out
         if device is not None:
             model.to(device)
         with torch.no_grad():
             yield torch.device(home if device is None else device)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in modes.items():
             module.training = mode
         if device is not None:
@@ -199,7 +208,11 @@ def _mask(inputs: Any, mask: str | Callable[[Any], Any] | None) -> Any:
 
 def _rows(output: Any, layer: str, **how: Any) -> Caught:
     x, counts, places = to_rows(output, what=f"layer {layer!r}", **how)
-    return x.to("cpu", torch.float32, copy=True), counts, places  # at once: the next layer may work in place
+    return x.detach().to("cpu", torch.float32, copy=True), counts, places  # at once: the next layer may work in place
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _outputs(
@@ -219,8 +232,11 @@ def _outputs(
             handle.remove()
     for name, runs in caught.items():
         if len(runs) != 1:
-            raise RuntimeError(
-                f"layer {name!r} ran {len(runs)} times in one forward pass, expected once; capture the module around "
-                "it (a hook sees neither layer.forward(...) nor functional calls)"
+            compiled = not runs and any(map(_is_compiled, model.modules()))
+            remedy = (
+                "a compiled model skips hooks: capture the module that was given to torch.compile (compiled._orig_mod)"
+                if compiled
+                else "capture the module around it (a hook sees neither layer.forward(...) nor functional calls)"
             )
+            raise RuntimeError(f"layer {name!r} ran {len(runs)} times in one forward pass, expected once; {remedy}")
     return {name: runs[0] for name, runs in caught.items()}, returned

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class FitResult:
         J: for every debiased k, mean held-out NLL + kappa * kinetic energy (whitened units).
         null: the null threshold and where it comes from.
         structure_dim: k.
-        confidence: in [0, 1]; see training.selection.choose.
+        confidence: in [0, 1]; see training.selection.choose. At most .5 where ``oddities`` make the verdict doubtful.
         resampled: for every k that resamples of the held-out rows choose, their share; see training.selection.resampled.
         nll: held-out nats per row of the final flow, in original units.
         kl: of the adversarial objective, held-out lower bound in nats of the final flow's KL divergence from a product, as its
@@ -55,6 +56,7 @@ class FitResult:
         snapshots: the debiased flow of every k that the path proposed.
         activations: the rows as they were fitted, nuisance off, with labels and sources.
         relevance: what the net uses of the layer, where a head or a relevance was given; else None.
+        oddities: what the verdict has to say of the rows: rows set aside, twins, what was not examined; see training.oddities.
     """
 
     flow: FunnelFlow
@@ -79,6 +81,7 @@ class FitResult:
     snapshots: dict[int, FunnelFlow] = field(repr=False)
     activations: Activations = field(repr=False)
     relevance: Relevance | None = field(default=None, repr=False)
+    oddities: list[str] = field(default_factory=list)
 
     @property
     def null_worth(self) -> float:
@@ -115,13 +118,17 @@ class FitResult:
             "steps": self.steps,
             "discretisation_error": self.discretisation_error,
             "notes": self.notes,
+            "oddities": self.oddities,
             "front": {"kind": self.flow.front.kind, "kept": self.flow.front.kept, "of": self.flow.features},
             "relevance": None if self.relevance is None else self.relevance.to_dict(),
         }
         return _finite(record)
 
     def verdict(self) -> str:
-        """The answer in plain lines."""
+        """The answer in plain lines, with what is odd of the rows."""
+        return "\n".join([self._answer(), *(f"caution: {oddity}." for oddity in self.oddities)])
+
+    def _answer(self) -> str:
         dims, uses = self.flow.front.dims, self._uses()
         sure = (
             f"(confidence {self.confidence:.2f}; the same k in {self.stability:.0%} of resamples of the held-out rows)"
@@ -210,6 +217,7 @@ def fit(
     return run(prepare(x, model, path, seed), model, path, seed, null_worth)
 
 
+@torch.inference_mode(False)
 def run(
     prepared: Prepared,
     model: ModelSettings,
@@ -302,7 +310,7 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         J={k: float(v["rows"][:, 0].mean()) for k, v in sorted(progress.debiased.items())},
         null=null,
         structure_dim=choice.structure_dim,
-        confidence=choice.confidence,
+        confidence=min([choice.confidence, *(oddity.limit(choice.structure_dim) for oddity in prepared.oddities)]),
         resampled=resampled(course.held_out_J(), course.null_worth, seed=course.seed),
         nll=float(final[1]) + prepared.offset,
         kl=kl,
@@ -315,4 +323,5 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         snapshots={k: _revived(flow, v["flow"]) for k, v in sorted(progress.debiased.items())},
         activations=prepared.activations,
         relevance=prepared.relevance,
+        oddities=[oddity.sentence for oddity in prepared.oddities],
     )

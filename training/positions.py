@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,11 @@ from flows.inputs import as_tensor, nearest
 from training.activations import Activations, one_integer_each
 
 ROWS = ("token", "mean", "last")
+
+
+class ShapeWarning(UserWarning):
+    """An output whose axes can be read in two ways; the message says how it was read."""
+
 
 RowRule = str | Callable[[Any], Tensor]
 
@@ -175,7 +181,9 @@ def only_tensor(output: Any, what: str) -> Tensor:
         output = output[names[0]]
     elif isinstance(output, Sequence):
         output = next((x for x in output if isinstance(x, Tensor)), None)
-    elif hasattr(output, "__array__") and not isinstance(output, Tensor):
+    if isinstance(output, Tensor) and output.is_nested:
+        raise TypeError(f"{what} put out a nested tensor, expected a padded one; {hint}, as lambda x: x.values()")
+    if hasattr(output, "__array__") and not isinstance(output, Tensor):
         output = as_tensor(output, what)
     if not isinstance(output, Tensor) or not output.is_floating_point():
         got = output.dtype if isinstance(output, Tensor) else type(output).__name__
@@ -191,6 +199,13 @@ def _positions(output: Tensor, rows: Any, channel_axis: int | None, what: str, c
         raise ValueError(
             f"{what} put out shape {shape}, expected B = {count} examples as (B, C), (B, T, C) or, unless rows='last', "
             "(B, C, H, W); pass channel_axis=, or rows=a function of the output that returns (n, C)"
+        )
+    if axes == 4 and channel_axis is None and shape[1] == shape[2] != shape[3]:
+        warnings.warn(
+            f"{what} put out shape {shape}, read as (B, C, H, W): {shape[1]} channels; if the channels come last, pass "
+            "channel_axis=-1",
+            ShapeWarning,
+            stacklevel=2,
         )
     axis = (1 if axes == 4 else axes - 1) if channel_axis is None else channel_axis
     if axis not in range(-axes, axes) or axis % axes == 0:

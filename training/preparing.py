@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,12 +11,15 @@ from flows.directions import supported
 from flows.flow import FunnelFlow
 from flows.front import Front
 from flows.nuisance import Nuisance
+from flows.outlying import outlying
 from flows.questions import Displaced
 from flows.relevance import Relevance, measure
 from flows.rows import Picked
 from training.activations import Activations
 from training.batches import WhiteRows
+from training.oddities import Oddity, centred, oddities, set_aside
 from training.settings import ModelSettings, PathSettings
+from training.twins import twins_joined
 from training.whitening import White, whitened
 
 FEWEST_ROWS = 100
@@ -27,7 +30,7 @@ _MOST_ASKED = 20_000  # rows on disk that a head is asked about
 
 @dataclass
 class Prepared:
-    """A flow with its front fitted, whitened rows, the split they come from, and what was done to the columns."""
+    """A flow with its front fitted, whitened rows, the split they come from, what was done, what is odd of the rows."""
 
     flow: FunnelFlow
     data: WhiteRows
@@ -37,14 +40,17 @@ class Prepared:
     notes: list[str]
     activations: Activations
     relevance: Relevance | None = None
+    oddities: list[Oddity] = field(default_factory=list)
 
 
+@torch.inference_mode(False)
 def prepare(
     activations: Activations, model: ModelSettings, path: PathSettings, seed: int, fewest_rows: int = FEWEST_ROWS
 ) -> Prepared:
     """Split by source, take the nuisance off, fit the front to the training rows, whiten; columns full of exact ties get jitter.
 
-    Rows that are not in memory are read twice, for the check and for the front, and after that batch by batch.
+    Identical sources are one, and rows far out are set aside. Rows that are not in memory are read six times, for checks and the
+    front, and after that batch by batch.
     """
     if len(activations) < fewest_rows:
         raise ValueError(
@@ -52,7 +58,10 @@ def prepare(
         )
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed must lie in [0, 2**31), got {seed}")
-    train, held_out = activations.split(path.held_out, seed)
+    activations, twins = twins_joined(activations)
+    aside = outlying(activations.x)
+    known = (centred(activations.about.get("offset")), twins, set_aside(aside, len(activations)))
+    train, held_out = _split(activations, aside, path.held_out, seed)
     held_out = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(seed))]
     activations, nuisance, notes = without_nuisance(activations, train)
     x = activations.x
@@ -77,9 +86,22 @@ def prepare(
     if len(held_out) > MOST_HELD_OUT:
         notes.append(f"measured on {MOST_HELD_OUT} of {len(held_out)} held-out rows, drawn by seed {seed}")
         held_out = held_out[:MOST_HELD_OUT]
+    odd = [oddity for oddity in (*known, *oddities(rows, front)) if oddity is not None]
     offset = -float(flow.front.ladj + flow.front.idle_log_prob(x[held_out].to(flow.exits.tau)).mean())
     batches = WhiteRows(white, white_held, path.batch, seed)
-    return Prepared(flow, batches, train, held_out, offset, notes, activations, relevance)
+    return Prepared(flow, batches, train, held_out, offset, notes, activations, relevance, odd)
+
+
+def _split(activations: Activations, aside: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Training and held-out rows by source, rows ``aside`` on neither side."""
+    if not len(aside):
+        return activations.split(share, seed)
+    kept = torch.ones(len(activations), dtype=torch.bool)
+    kept[aside] = False
+    sources = None if activations.sources is None else activations.sources[kept]
+    train, held_out = Activations(torch.zeros(int(kept.sum()), 1), sources=sources).split(share, seed)
+    numbers = kept.nonzero().flatten()
+    return numbers[train], numbers[held_out]
 
 
 def without_nuisance(activations: Activations, train: Tensor) -> tuple[Activations, Nuisance | None, list[str]]:

@@ -138,7 +138,7 @@ class RunFolder:
         sides = {"held_out": result.held_out, "train": _some(result.train, seed)}
         x, metadata = activations.x, {"name": activations.name}
         size = sum(map(len, sides.values())) * x.shape[1] * x.dtype.itemsize
-        copied = size <= files.IN_MEMORY or "files" not in activations.about
+        copied = size <= files.IN_MEMORY or "files" not in activations.about or "offset" in activations.about
         if not copied:
             metadata["elsewhere"] = reference(activations.about["files"], activations.about["besides"])
         tensors = {}
