@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from analysis.topology.knot import Knot
     from analysis.topology.linking import Linking
     from analysis.topology.loops import Loops
+    from analysis.topology.support import Support
     from flows.questions import Question
 
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -417,17 +418,28 @@ class Analyzer:
         return self._tear
 
     @cached_property
+    def _support(self) -> Support:
+        from analysis.topology.support import support
+
+        return support(self.s, self.seed)
+
+    @cached_property
     def _loops(self) -> Loops | Nothing:
         if not self.structure_dim:
             return Nothing("loops")
         from analysis.topology.loops import loops
         from analysis.topology.survey import survey
         from analysis.topology.unions import united
+        from analysis.topology.whole import instead_of, wide
 
+        whole = wide(self.s, self._support, self.seed)
+        if whole is not None:
+            return loops(whole)
         tree: MergeTree = self._tree  # type: ignore[assignment]
         density = self.density if len(self.x) > 1 else None
         parts = united(tree, self.s, density, self.seed)
-        return loops(survey(self.s, tree.labels_, density, self.seed, parts))
+        surveyed = survey(self.s, tree.labels_, density, self.seed, parts)
+        return loops(instead_of(surveyed, self._support) or surveyed)
 
     def loops(self) -> Loops | Nothing:
         """Loops and voids of every shape's densest 90 %, with p-values, member rows, and an angle around each loop.
@@ -458,7 +470,7 @@ class Analyzer:
     def _description(self) -> Description | Nothing:
         from analysis.topology.describe import describe
 
-        return Nothing("describe") if isinstance(self._loops, Nothing) else describe(self._loops)
+        return Nothing("describe") if isinstance(self._loops, Nothing) else describe(self._loops, self._support)
 
     def describe(self) -> Description | Nothing:
         """What every piece is, or several together: blob, arc, circle, torus, ...; one sentence each, with how sure that is."""

@@ -1,0 +1,125 @@
+"""Clouds that the field knows by heart, calendars of language models, and pieces without an order.
+
+    python tests/benchmarks/known_shapes.py clouds --seeds 0 1 2   three public clouds, beside ripser and the witness complex
+    python tests/benchmarks/known_shapes.py null                 constants of analysis/topology/homology.py for support
+
+Data: ../shared/real, see its README.
+"""
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+REAL = Path(os.environ.get("UNKNOT_REAL", Path(__file__).parents[3] / "shared" / "real"))
+KNOWN = {"X(300, 30)": (1, 1, 0), "X(15, 30)": (1, 5, 0), "cyclo-octane": (1, 1, 2)}
+
+
+def clouds() -> Iterator[tuple[str, np.ndarray]]:
+    """The three public clouds, 15 000 x 8 twice and 6040 x 24."""
+    patches, octane = np.load(REAL / "image_patches.npz"), np.load(REAL / "cyclo_octane.npz")
+    yield "X(300, 30)", patches["k300"].astype(float)
+    yield "X(15, 30)", patches["k15"].astype(float)
+    yield "cyclo-octane", octane["points"].astype(float)
+
+
+def cloud_table(given: argparse.Namespace) -> None:
+    """What describe() says, seed by seed, with time; ripser and the witness complex beside."""
+    from analysis import Analyzer
+
+    for name, rows in clouds():
+        for seed in given.seeds:
+            started = time.perf_counter()
+            found = Analyzer.from_structure(rows, seed=seed).describe()
+            seconds = time.perf_counter() - started
+            right = "right" if found.betti[2] == KNOWN[name] else "WRONG"
+            print(f"{name:13} seed {seed} {right} {seconds:5.0f} s  {found.kind}; {found.support!r}", flush=True)
+            peers = [
+                f"{peer.__name__} {{}} in {{:.0f}} s".format(*peer(rows, seed))
+                for peer in (ripser_count, witness_count)
+            ]
+            print(f"{'':13} {', '.join(peers)}", flush=True)
+
+
+def null_table(given: argparse.Namespace) -> None:
+    """Gumbel laws of the largest log log(death / birth) without a loop, ten rows a landmark, and of its height above q75."""
+    from ripser import ripser
+
+    from analysis.topology.support import MASS, NEIGHBOURS, ROWS_A_LANDMARK, _largest, densest
+    from flows.landmarks import maxmin
+
+    rng = np.random.default_rng(0)
+    blob = {dims: np.eye(dims) for dims in (2, 3, 8)}
+    blob["sheet in 8"] = np.diag([1, 1, *[0.1] * 6])
+    settings = [(1, name, count, 16 if count == 250 else 6) for name in blob for count in (250, 500)]
+    for degree, name, count, repeats in [*settings, (2, 3, 500, 15)]:
+        highest, above = [], []
+        for _ in range(repeats):
+            rows = rng.normal(size=(round(ROWS_A_LANDMARK * count / MASS), len(blob[name]))) @ blob[name]
+            rows = rows[densest(rows, MASS, NEIGHBOURS)]
+            chosen, cover = maxmin(rows, count, rng)
+            largest = math.inf if degree == 1 else _largest(rows[chosen], cover)
+            bars = ripser(rows[chosen], maxdim=degree, thresh=largest)["dgms"][degree]
+            heights = np.log(np.log(np.minimum(bars[:, 1], largest) / bars[:, 0]))
+            highest.append(heights.max())
+            above.append(heights.max() - np.quantile(heights, 0.75))
+        laws = ", ".join(f"{_gumbel(np.array(values))}" for values in (highest, above))
+        print(f"degree {degree}, {name}, {count} landmarks, {repeats} clouds: location / scale {laws}", flush=True)
+
+
+def _gumbel(values: np.ndarray) -> str:
+    scale = math.sqrt(6) / math.pi * float(values.std())
+    return f"{values.mean() - 0.5772 * scale:.2f} / {scale:.3f}"
+
+
+def ripser_count(rows: np.ndarray, seed: int) -> tuple[tuple[int, ...], float]:
+    """Bars down to the widest relative gap (at least 1.5) of 400 well-spread landmarks, degrees 0 to 2; seconds."""
+    from ripser import ripser
+
+    from flows.landmarks import maxmin
+
+    started = time.perf_counter()
+    chosen, cover = maxmin(rows, 400, np.random.default_rng(seed))
+    bars = ripser(rows[chosen], maxdim=2, thresh=4 * cover if rows.shape[1] > 8 else 2.5 * cover)["dgms"]
+    loops = bars[1] if rows.shape[1] > 8 else ripser(rows[chosen], maxdim=1)["dgms"][1]
+    return (1, _gap(loops, 4 * cover), _gap(bars[2], 4 * cover)), time.perf_counter() - started
+
+
+def witness_count(rows: np.ndarray, seed: int) -> tuple[tuple[int, ...], float]:
+    """The same of gudhi's Euclidean witness complex of 100 well-spread landmarks."""
+    from gudhi import EuclideanStrongWitnessComplex
+
+    from flows.landmarks import maxmin
+
+    started = time.perf_counter()
+    chosen, _ = maxmin(rows, 100, np.random.default_rng(seed))
+    complex_ = EuclideanStrongWitnessComplex(witnesses=rows[::3], landmarks=rows[chosen])
+    tree = complex_.create_simplex_tree(max_alpha_square=0.5, limit_dimension=3)
+    tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
+    found = [tree.persistence_intervals_in_dimension(degree).reshape(-1, 2) for degree in (1, 2)]
+    return (1, *(_gap(bars, 0.5) for bars in found)), time.perf_counter() - started
+
+
+def _gap(bars: np.ndarray, largest: float) -> int:
+    lengths = np.sort(np.minimum(bars[:, 1], largest) - bars[:, 0])[::-1][:12]
+    ratios = lengths[:-1] / np.maximum(lengths[1:], 1e-9)
+    return int(ratios.argmax()) + 1 if len(ratios) and ratios.max() >= 1.5 else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = {"clouds": cloud_table, "null": null_table}
+    parser.add_argument("verb", choices=verbs)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    given = parser.parse_args()
+    verbs[given.verb](given)
+
+
+if __name__ == "__main__":
+    main()
