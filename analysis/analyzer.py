@@ -22,6 +22,7 @@ from flows.inputs import as_rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.arrangement import Arrangement
     from analysis.certificate import Certificate
     from analysis.density import Density
     from analysis.faithfulness import Faithfulness
@@ -258,6 +259,23 @@ class Analyzer:
     def tree(self) -> MergeTree | Nothing:
         """Pieces of s and how they join as the level falls; a generative mixture along that tree, beside a flat one."""
         return self._tree
+
+    def arrangement(self, labels: ArrayLike | None = None, order: Sequence[Any] | None = None) -> Arrangement | Nothing:
+        """How the centres of pieces, or of classes, lie in the layer's own units: ring, arc, line or simplex, and in which order.
+
+        Args:
+            labels: (N,) class of each row; by default the pieces of :meth:`tree`.
+            order: all classes in the order to compare with, such as a calendar.
+
+        Raises:
+            ValueError: labels of another length, or an order of other classes.
+        """
+        from analysis.arrangement import arrangement
+
+        if labels is None and not self.structure_dim:
+            return Nothing("arrangement")
+        given = self._tree.labels_ if labels is None else labels  # type: ignore[union-attr]
+        return arrangement(self.x.double().numpy(), given, order, self.seed)
 
     def sample(self, node: int | None = None, count: int = 1, noise: bool = True) -> torch.Tensor:
         """Draw x (count, D) from a node of the tree (default the root): its structure, with the noise drawn or at zero.

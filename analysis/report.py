@@ -41,6 +41,7 @@ def sections(analyzer: Analyzer) -> list[Section]:
     verbs: list[tuple[str, Callable[[], Any]]] = [
         ("Level sets by mass", analyzer.levels),
         ("Tree of pieces", analyzer.tree),
+        *([("Arrangement of pieces", analyzer.arrangement)] if _many_pieces(analyzer) else []),
         ("Dimensions by price", analyzer.hierarchy),
         *([("What the net uses", analyzer.faithfulness)] if analyzer.can_ask else []),
         ("Certificate", analyzer.certificate),
@@ -67,10 +68,15 @@ def sections(analyzer: Analyzer) -> list[Section]:
 
 def _of_structure(analyzer: Analyzer) -> list[Section]:
     """The parts of a report on structure alone."""
-    verbs = (("Level sets by mass", analyzer.levels), ("Tree of pieces", analyzer.tree))
+    verbs: list[tuple[str, Callable[[], Any]]] = [
+        ("Level sets by mass", analyzer.levels),
+        ("Tree of pieces", analyzer.tree),
+        *([("Arrangement of pieces", analyzer.arrangement)] if _many_pieces(analyzer) else []),
+    ]
     return [
         Section(
-            "Verdict", "\n".join(repr(verb()).splitlines()[0] for verb in (analyzer.describe, *(v for _, v in verbs)))
+            "Verdict",
+            "\n".join(repr(verb()).splitlines()[0] for verb in (analyzer.describe, analyzer.levels, analyzer.tree)),
         ),
         _structure(analyzer),
         *shape_sections(analyzer),
@@ -78,6 +84,13 @@ def _of_structure(analyzer: Analyzer) -> list[Section]:
         _answer("Intrinsic dimension", analyzer.intrinsic_dimension),
         Section("Environment", _environment(analyzer)),
     ]
+
+
+def _many_pieces(analyzer: Analyzer) -> bool:
+    """Whether there are enough pieces for an arrangement."""
+    from analysis.arrangement import FEWEST
+
+    return analyzer.structure_dim > 0 and analyzer.tree().count >= FEWEST  # type: ignore[union-attr]
 
 
 def _title(analyzer: Analyzer) -> str:

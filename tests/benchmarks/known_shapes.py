@@ -1,6 +1,8 @@
 """Clouds that the field knows by heart, calendars of language models, and pieces without an order.
 
     python tests/benchmarks/known_shapes.py clouds --seeds 0 1 2   three public clouds, beside ripser and the witness complex
+    python tests/benchmarks/known_shapes.py calendars            how the centres of days and months lie
+    python tests/benchmarks/known_shapes.py rings                class means without an order that are called a ring
     python tests/benchmarks/known_shapes.py null                 constants of analysis/topology/homology.py for support
 
 Data: ../shared/real, see its README.
@@ -112,9 +114,53 @@ def _gap(bars: np.ndarray, largest: float) -> int:
     return int(ratios.argmax()) + 1 if len(ratios) and ratios.max() >= 1.5 else 0
 
 
+def calendar_table(given: argparse.Namespace) -> None:
+    """Days and months of two language models, raw and with template means off; GPT-2's days, months and years."""
+    from analysis.arrangement import arrangement
+
+    data, gpt2 = np.load(REAL / "calendars.npz"), np.load(REAL / "gpt2_clusters.npz")
+    for name in (key for key in data if "layer" in key):
+        rows, which = data[name].astype(float), name.rsplit("_", 1)[0]
+        for how, used in (("raw", rows), ("off", _without_means(rows, data[f"{which}_template"]))):
+            labels = data[f"{which}_label"]
+            print(f"{name:24} {how}: {_in_short(arrangement(used, labels, np.unique(labels).tolist()))}", flush=True)
+    for name in ("days", "months", "years"):
+        labels = gpt2[f"{name}_label"]
+        print(
+            f"gpt2 {name:19} raw: {_in_short(arrangement(gpt2[name], labels, np.unique(labels).tolist()))}", flush=True
+        )
+
+
+def _in_short(found) -> str:
+    return f"{found.kind:14} p {found.p_value:.3f}, gap {found.gap:.1f}; {found.agreement!r}"
+
+
+def _without_means(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    out = rows.copy()
+    for each in np.unique(classes):
+        out[classes == each] -= rows[classes == each].mean(0)
+    return out + rows.mean(0)
+
+
+def false_rings(given: argparse.Namespace) -> None:
+    """Class means without an order: 200 draws, 5 to 20 classes, 3 to 50 dimensions, three spectra; and arcs of 270 degrees."""
+    from analysis.arrangement import arrangement
+
+    rng, said, arcs = np.random.default_rng(0), [], []
+    for draw in range(200):
+        count, dims = int(rng.integers(5, 21)), int(rng.integers(3, 51))
+        spectrum = (np.ones(dims), 1 / np.arange(1, dims + 1), np.exp(-np.arange(dims) / 2))[draw % 3]
+        said.append(arrangement(rng.normal(size=(count, dims)) * spectrum, np.arange(count), seed=draw).kind)
+        t = np.linspace(0, 1.5 * np.pi, count)
+        arc = np.stack([np.cos(t), np.sin(t)], axis=1) + 0.03 * rng.normal(size=(count, 2))
+        arcs.append(arrangement(arc, np.arange(count), seed=draw).kind)
+    for what, kinds in (("no order", said), ("arcs of 270 degrees", arcs)):
+        print(f"{what}, 200 draws: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    verbs = {"clouds": cloud_table, "null": null_table}
+    verbs = {"clouds": cloud_table, "null": null_table, "calendars": calendar_table, "rings": false_rings}
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     given = parser.parse_args()
