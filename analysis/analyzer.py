@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.dimensions import NOTHING, Dimensions, dimensions
 from analysis.examples import Examples, of_dimension, of_level, of_piece, tail_mass
-from analysis.fitted import Fitted, rows_of
+from analysis.fitted import Fitted, Untangling, rows_of, untangled_of
 from analysis.progress import tracked
 from flows.flow import FunnelFlow
 from flows.inputs import as_rows
+from flows.untangled import Untangled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +71,9 @@ class Analyzer:
 
     Args:
         flow: a trained :class:`~flows.FunnelFlow`, or the result of ``training.fit``, which brings its rows and
-            which of them were held out; None where the rows are the structure itself, see :meth:`from_structure`.
+            which of them were held out; or what ``training.untangle`` returns, with the rows: s and n are then at each row's
+            own draw of the lift, and :meth:`dimensions` and :meth:`tear` are of the second flow, on lifted rows; None where
+            the rows are the structure itself, see :meth:`from_structure`.
         x: rows (N, D) in the flow's own units, best rows that it has not seen; of a result by default its own.
         labels, sources: (N,) metadata for examples, never used to find structure.
         is_held_out: (N,) bool, rows that the flow has not seen (default all); the certificate uses these alone.
@@ -91,7 +94,7 @@ class Analyzer:
 
     def __init__(
         self,
-        flow: FunnelFlow | Fitted | None,
+        flow: FunnelFlow | Fitted | Untangled | Untangling | None,
         x: object = None,
         labels: ArrayLike | None = None,
         sources: ArrayLike | None = None,
@@ -101,6 +104,8 @@ class Analyzer:
         seed: int = 0,
         question: Question | None = None,
     ):
+        if isinstance(flow, Untangling):
+            flow = untangled_of(flow)
         if isinstance(flow, Fitted):
             own = rows_of(flow, x)
             flow, x, rows = flow.flow, own["x"], own["rows"] if rows is None else rows
@@ -108,8 +113,9 @@ class Analyzer:
             sources = own["sources"] if sources is None else sources
             is_held_out = own["is_held_out"] if is_held_out is None else is_held_out
             question = own["question"] if question is None else question
-        self._flow, self.run, self.seed, self.question = flow, run, seed, question
-        self.x = _rows_of(flow, x)
+        self._flow = cast("FunnelFlow | None", flow)  # an untangled flow has the same methods
+        self.run, self.seed, self.question = run, seed, question
+        self.x = _rows_of(self._flow, x)
         count = len(self.x)
         self.labels = _each("labels", labels, count)
         self.sources = _each("sources", sources, count)
@@ -178,6 +184,15 @@ class Analyzer:
         return self._flow
 
     @property
+    def narrowing(self) -> tuple[FunnelFlow, torch.Tensor]:
+        """The flow that narrows and its rows: of an untangled flow the second one, on lifted rows."""
+        flow: Any = self.flow
+        if not isinstance(flow, Untangled):
+            return self.flow, self.x
+        with torch.no_grad():
+            return flow.second, flow.lifted(self.x)
+
+    @property
     def can_ask(self) -> bool:
         """Whether :meth:`faithfulness` answers as it is called: what comes after the layer is known, and sees these very rows."""
         return self.question is not None and self._flow is not None and self._flow.nuisance is None
@@ -219,7 +234,7 @@ class Analyzer:
 
     def dimensions(self) -> Dimensions:
         """k, worth and prices against the null, the hull, and the exits by depth."""
-        return dimensions(self.flow, self.run.result if self.run else None)
+        return dimensions(self.narrowing[0], self.run.result if self.run else None)
 
     def intrinsic_dimension(self, sigmas: Sequence[float] | None = None) -> IntrinsicDimension:
         """Dimension of the data at every scale sigma, in data space; "no plateau" where none shows."""
@@ -429,7 +444,7 @@ class Analyzer:
     def _tear(self) -> Tear:
         from analysis.tear import tear
 
-        return tear(self.flow, self.x, seed=self.seed)
+        return tear(*self.narrowing, seed=self.seed)
 
     def tear(self) -> Tear:
         """Where and how much the map stretches neighbouring rows apart."""

@@ -168,11 +168,12 @@ def _funnel(analyzer: Analyzer) -> bytes:
     from matplotlib.figure import Figure
 
     rows = _drawn(analyzer)
-    states = analyzer.flow.trajectory(analyzer.x[rows]).numpy()
+    flow, given = analyzer.narrowing
+    states = flow.trajectory(given[rows]).numpy()
     shown = [0, 1] if states.shape[2] > 1 else [0, 0]
     order = [
-        *analyzer.flow.structure.tolist(),
-        *(i for i in range(states.shape[2]) if i not in analyzer.flow.structure),
+        *flow.structure.tolist(),
+        *(i for i in range(states.shape[2]) if i not in flow.structure),
     ]
     a, b = order[shown[0]], order[shown[1]]
     shades = _shades(analyzer, rows)
@@ -181,7 +182,7 @@ def _funnel(analyzer: Analyzer) -> bytes:
     figure = Figure(figsize=(2.5 * len(picked), 2.9), layout="constrained")
     for panel, i in zip(np.ravel(figure.subplots(1, len(picked), sharex=True, sharey=True)), picked, strict=True):
         panel.scatter(states[i, :, a], states[i, :, b], s=2, c=shades, linewidths=0)
-        panel.set_title(f"depth {depths[i]:.2f}, width {analyzer.flow.width(float(depths[i])):.1f}", fontsize=9)
+        panel.set_title(f"depth {depths[i]:.2f}, width {flow.width(float(depths[i])):.1f}", fontsize=9)
         panel.set_aspect("equal", adjustable="box")
     names = [f"s{j + 1}" if j < analyzer.structure_dim else f"n{j + 1 - analyzer.structure_dim}" for j in shown]
     figure.supxlabel(f"{names[0]} (whitened units); {len(rows)} rows, seed {analyzer.seed}", fontsize=8)

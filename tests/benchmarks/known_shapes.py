@@ -143,7 +143,7 @@ def _without_means(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def false_rings(given: argparse.Namespace) -> None:
-    """Class means without an order: 200 draws, 5 to 20 classes, 3 to 50 dimensions, three spectra; and arcs of 270 degrees."""
+    """Class means without an order: 200 draws, 5 to 20 classes, 3 to 50 dimensions, three spectra; and 50 arcs of 270 degrees."""
     from analysis.arrangement import arrangement
 
     rng, said, arcs = np.random.default_rng(0), [], []
@@ -151,11 +151,13 @@ def false_rings(given: argparse.Namespace) -> None:
         count, dims = int(rng.integers(5, 21)), int(rng.integers(3, 51))
         spectrum = (np.ones(dims), 1 / np.arange(1, dims + 1), np.exp(-np.arange(dims) / 2))[draw % 3]
         said.append(arrangement(rng.normal(size=(count, dims)) * spectrum, np.arange(count), seed=draw).kind)
+    for draw in range(50):
+        count = int(rng.integers(8, 21))
         t = np.linspace(0, 1.5 * np.pi, count)
         arc = np.stack([np.cos(t), np.sin(t)], axis=1) + 0.03 * rng.normal(size=(count, 2))
         arcs.append(arrangement(arc, np.arange(count), seed=draw).kind)
     for what, kinds in (("no order", said), ("arcs of 270 degrees", arcs)):
-        print(f"{what}, 200 draws: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))))
+        print(f"{what}, {len(kinds)} draws: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))))
 
 
 def main() -> None:
