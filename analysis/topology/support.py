@@ -72,8 +72,9 @@ class Support:
 
     @property
     def is_one_shape(self) -> bool:
-        """Whether it surely is connected and has loops or voids, so that it is not to be cut before it is read."""
-        return self.is_sure and self.betti[2][0] == 1 and any(self.betti[2][1:])
+        """Whether four draws in five see it connected, with loops or voids: it is not to be cut before it is read."""
+        whole = sum(count for numbers, count in self.votes.items() if numbers[0] == 1 and any(numbers[1:]))
+        return whole >= SURE * max(len(self.readings), 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

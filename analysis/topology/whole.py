@@ -42,7 +42,7 @@ def closes(reading: Reading) -> bool:
 def instead_of(surveyed: Survey, found: Support) -> Survey | None:
     """The whole by its support, where that surely is a named shape with loops or voids, and no piece's ridge is; else None."""
     readings = [surveyed.chosen(part) for part in range(len(surveyed.readings))]
-    named = found.is_one_shape and found.kind != "unknown"
+    named = found.is_sure and found.is_one_shape and found.kind != "unknown"
     if not named or any(reading is not None and closes(reading) for reading in readings):
         return None
     counts = Counter(surveyed.kind(part)[0] for part in range(len(readings)))
