@@ -1,6 +1,6 @@
 """Clouds that the field knows by heart, calendars of language models, and pieces without an order.
 
-    python tests/benchmarks/known_shapes.py clouds --seeds 0 1 2   three public clouds, beside ripser and the witness complex
+    python tests/benchmarks/known_shapes.py clouds --seeds 0 1 2   three public clouds, beside ripser
     python tests/benchmarks/known_shapes.py calendars            how the centres of days and months lie
     python tests/benchmarks/known_shapes.py rings                class means without an order that are called a ring
     python tests/benchmarks/known_shapes.py null                 constants of analysis/topology/homology.py for support
@@ -42,11 +42,7 @@ def cloud_table(given: argparse.Namespace) -> None:
             seconds = time.perf_counter() - started
             right = "right" if found.betti[2] == KNOWN[name] else "WRONG"
             print(f"{name:13} seed {seed} {right} {seconds:5.0f} s  {found.kind}; {found.support!r}", flush=True)
-            peers = [
-                f"{peer.__name__} {{}} in {{:.0f}} s".format(*peer(rows, seed))
-                for peer in (ripser_count, witness_count)
-            ]
-            print(f"{'':13} {', '.join(peers)}", flush=True)
+            print("{:13} ripser {} in {:.0f} s".format("", *ripser_count(rows, seed)), flush=True)
 
 
 def null_table(given: argparse.Namespace) -> None:
@@ -91,21 +87,6 @@ def ripser_count(rows: np.ndarray, seed: int) -> tuple[tuple[int, ...], float]:
     bars = ripser(rows[chosen], maxdim=2, thresh=4 * cover if rows.shape[1] > 8 else 2.5 * cover)["dgms"]
     loops = bars[1] if rows.shape[1] > 8 else ripser(rows[chosen], maxdim=1)["dgms"][1]
     return (1, _gap(loops, 4 * cover), _gap(bars[2], 4 * cover)), time.perf_counter() - started
-
-
-def witness_count(rows: np.ndarray, seed: int) -> tuple[tuple[int, ...], float]:
-    """The same of gudhi's Euclidean witness complex of 100 well-spread landmarks."""
-    from gudhi import EuclideanStrongWitnessComplex
-
-    from flows.landmarks import maxmin
-
-    started = time.perf_counter()
-    chosen, _ = maxmin(rows, 100, np.random.default_rng(seed))
-    complex_ = EuclideanStrongWitnessComplex(witnesses=rows[::3], landmarks=rows[chosen])
-    tree = complex_.create_simplex_tree(max_alpha_square=0.5, limit_dimension=3)
-    tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
-    found = [tree.persistence_intervals_in_dimension(degree).reshape(-1, 2) for degree in (1, 2)]
-    return (1, *(_gap(bars, 0.5) for bars in found)), time.perf_counter() - started
 
 
 def _gap(bars: np.ndarray, largest: float) -> int:
