@@ -32,7 +32,7 @@ def clouds() -> Iterator[tuple[str, np.ndarray]]:
 
 
 def cloud_table(given: argparse.Namespace) -> None:
-    """What describe() says, seed by seed, with time; ripser and the witness complex beside."""
+    """What describe() says, seed by seed, with time; ripser beside."""
     from analysis import Analyzer
 
     for name, rows in clouds():
