@@ -10,6 +10,7 @@ _HOMES = {
     "fit_density": "density",
     "intrinsic_dimension": "intrinsic",
     "two_nn": "intrinsic",
+    "densest": "cores",
     "find_pieces": "clusters",
     "Pieces": "clusters",
     "agreement": "clusters",

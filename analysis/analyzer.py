@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,15 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.dimensions import NOTHING, Dimensions, dimensions
 from analysis.examples import Examples, of_dimension, of_level, of_piece, tail_mass
-from analysis.fitted import Fitted, rows_of
+from analysis.fitted import Fitted, Untangling, rows_of, untangled_of
 from analysis.progress import tracked
 from flows.flow import FunnelFlow
 from flows.inputs import as_rows
 from flows.outlying import RowWarning, outlying
+from flows.untangled import Untangled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.arrangement import Arrangement
     from analysis.carved import Carved
     from analysis.certificate import Certificate
     from analysis.density import Density
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from analysis.topology.knot import Knot
     from analysis.topology.linking import Linking
     from analysis.topology.loops import Loops
+    from analysis.topology.support import Support
     from flows.questions import Question
 
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -71,7 +74,9 @@ class Analyzer:
 
     Args:
         flow: a trained :class:`~flows.FunnelFlow`, or the result of ``training.fit``, which brings its rows and
-            which of them were held out; None where the rows are the structure itself, see :meth:`from_structure`.
+            which of them were held out; or what ``training.untangle`` returns, with the rows: s and n are then at each row's
+            own draw of the lift, and :meth:`dimensions` and :meth:`tear` are of the second flow, on lifted rows; None where
+            the rows are the structure itself, see :meth:`from_structure`.
         x: rows (N, D) in the flow's own units, best rows that it has not seen; of a result by default its own.
         labels, sources: (N,) metadata for examples, never used to find structure.
         is_held_out: (N,) bool, rows that the flow has not seen (default all); the certificate uses these alone.
@@ -92,7 +97,7 @@ class Analyzer:
 
     def __init__(
         self,
-        flow: FunnelFlow | Fitted | None,
+        flow: FunnelFlow | Fitted | Untangled | Untangling | None,
         x: object = None,
         labels: ArrayLike | None = None,
         sources: ArrayLike | None = None,
@@ -103,6 +108,8 @@ class Analyzer:
         question: Question | None = None,
     ):
         worths = np.asarray(run.result.get("worth", []) if run else getattr(flow, "worth", []), dtype=float)
+        if isinstance(flow, Untangling):
+            flow = untangled_of(flow)
         if isinstance(flow, Fitted):
             own = rows_of(flow, x)
             flow, x, rows = flow.flow, own["x"], own["rows"] if rows is None else rows
@@ -110,9 +117,10 @@ class Analyzer:
             sources = own["sources"] if sources is None else sources
             is_held_out = own["is_held_out"] if is_held_out is None else is_held_out
             question = own["question"] if question is None else question
-        self._flow, self.run, self.seed, self.question = flow, run, seed, question
+        self._flow = cast("FunnelFlow | None", flow)  # an untangled flow has the same methods
+        self.run, self.seed, self.question = run, seed, question
         self._worth = float(worths.sum()) if worths.size else float("nan")
-        self.x = _rows_of(flow, x)
+        self.x = _rows_of(self._flow, x)
         count = len(self.x)
         self.labels = _each("labels", labels, count)
         self.sources = _each("sources", sources, count)
@@ -192,6 +200,15 @@ class Analyzer:
         return self._flow
 
     @property
+    def narrowing(self) -> tuple[FunnelFlow, torch.Tensor]:
+        """The flow that narrows and its rows: of an untangled flow the second one, on lifted rows."""
+        flow: Any = self.flow
+        if not isinstance(flow, Untangled):
+            return self.flow, self.x
+        with torch.no_grad():
+            return flow.second, flow.lifted(self.x)
+
+    @property
     def can_ask(self) -> bool:
         """Whether :meth:`faithfulness` answers as it is called: what comes after the layer is known, and sees these very rows."""
         return self.question is not None and self._flow is not None and self._flow.nuisance is None
@@ -233,7 +250,7 @@ class Analyzer:
 
     def dimensions(self) -> Dimensions:
         """k, worth and prices against the null, the hull, and the exits by depth."""
-        return dimensions(self.flow, self.run.result if self.run else None)
+        return dimensions(self.narrowing[0], self.run.result if self.run else None)
 
     def intrinsic_dimension(self, sigmas: Sequence[float] | None = None) -> IntrinsicDimension:
         """Dimension of the data at every scale sigma, in data space; "no plateau" where none shows."""
@@ -273,6 +290,23 @@ class Analyzer:
     def tree(self) -> MergeTree | Nothing:
         """Pieces of s and how they join as the level falls; a generative mixture along that tree, beside a flat one."""
         return self._tree
+
+    def arrangement(self, labels: ArrayLike | None = None, order: Sequence[Any] | None = None) -> Arrangement | Nothing:
+        """How the centres of pieces, or of classes, lie in the layer's own units: ring, arc, line or simplex, and in which order.
+
+        Args:
+            labels: (N,) class of each row; by default the pieces of :meth:`tree`.
+            order: all classes in the order to compare with, such as a calendar.
+
+        Raises:
+            ValueError: labels of another length, or an order of other classes.
+        """
+        from analysis.arrangement import arrangement
+
+        if labels is None and not self.structure_dim:
+            return Nothing("arrangement")
+        given = self._tree.labels_ if labels is None else labels  # type: ignore[union-attr]
+        return arrangement(self.x.double().numpy(), given, order, self.seed)
 
     def sample(self, node: int | None = None, count: int = 1, noise: bool = True) -> torch.Tensor:
         """Draw x (count, D) from a node of the tree (default the root): its structure, with the noise drawn or at zero.
@@ -426,7 +460,7 @@ class Analyzer:
     def _tear(self) -> Tear:
         from analysis.tear import tear
 
-        return tear(self.flow, self.x, seed=self.seed)
+        return tear(*self.narrowing, seed=self.seed)
 
     def tear(self) -> Tear:
         """Where and how much the map stretches neighbouring rows apart."""
@@ -436,8 +470,12 @@ class Analyzer:
     def _carved(self) -> Carved | Nothing:
         if not self.structure_dim:
             return Nothing("carved")
-        from analysis.carved import carved
+        from analysis.carved import Carved, carved
 
+        if isinstance(self._flow, Untangled):
+            return Carved(
+                (), len(self.s), self.seed, "not measured: an untangled flow leads through a lift, which has no volume"
+            )
         density = self.density if len(self.x) > 1 else None
         return carved(self.flow, self.s, self._tree, density, self._loops, self.seed)  # type: ignore[arg-type]
 
@@ -446,17 +484,28 @@ class Analyzer:
         return self._carved
 
     @cached_property
+    def _support(self) -> Support:
+        from analysis.topology.support import support
+
+        return support(self.s, self.seed)
+
+    @cached_property
     def _loops(self) -> Loops | Nothing:
         if not self.structure_dim:
             return Nothing("loops")
         from analysis.topology.loops import loops
         from analysis.topology.survey import survey
         from analysis.topology.unions import united
+        from analysis.topology.whole import instead_of, wide
 
+        whole = wide(self.s, self._support, self.seed)
+        if whole is not None:
+            return loops(whole)
         tree: MergeTree = self._tree  # type: ignore[assignment]
         density = self.density if len(self.x) > 1 else None
         parts = united(tree, self.s, density, self.seed)
-        return loops(survey(self.s, tree.labels_, density, self.seed, parts))
+        surveyed = survey(self.s, tree.labels_, density, self.seed, parts)
+        return loops(instead_of(surveyed, self._support) or surveyed)
 
     def loops(self) -> Loops | Nothing:
         """Loops and voids of every shape's densest 90 %, with p-values, member rows, and an angle around each loop.
@@ -487,7 +536,7 @@ class Analyzer:
     def _description(self) -> Description | Nothing:
         from analysis.topology.describe import describe
 
-        return Nothing("describe") if isinstance(self._loops, Nothing) else describe(self._loops)
+        return Nothing("describe") if isinstance(self._loops, Nothing) else describe(self._loops, self._support)
 
     def describe(self) -> Description | Nothing:
         """What every piece is, or several together: blob, arc, circle, torus, ...; one sentence each, with how sure that is."""

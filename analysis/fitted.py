@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flows.flow import FunnelFlow
 from flows.inputs import as_rows
+from flows.untangled import Untangled
 
 MOST_TRAINING_ROWS = 20_000
 
@@ -22,6 +23,27 @@ class Fitted(Protocol):
     activations: Any
     held_out: NDArray[np.int64]
     train: NDArray[np.int64]
+
+
+@runtime_checkable
+class Untangling(Protocol):
+    """What ``training.untangle`` returns, as far as an analyzer needs it."""
+
+    flow: Untangled | None
+    spectrum: Any
+
+    def verdict(self) -> str: ...
+
+
+def untangled_of(found: Untangling) -> Untangled:
+    """The untangled flow.
+
+    Raises:
+        ValueError: nothing was untangled.
+    """
+    if found.flow is None:
+        raise ValueError(f"there is no untangled flow: {found.verdict()}; analyse the flow that was given to untangle")
+    return found.flow
 
 
 def rows_of(result: Fitted, x: object = None) -> dict[str, Any]:

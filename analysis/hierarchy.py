@@ -154,7 +154,7 @@ def hierarchy(
     given = as_rows(x, width=flow.front.features).detach()
     rows = given[torch.from_numpy(_sample(len(given), most_rows, seed))].to(flow.exits.tau)
     structure, tau = flow.structure.tolist(), flow.exits.tau.detach().double().cpu().tolist()
-    k, dims = len(structure), flow.front.dims
+    k, dims = len(structure), len(tau)
     worths, price = _known("worth", worth, k), _known("prices", prices, dims)[structure]
     variance = float(rows.double().var(0, correction=0).sum())
 

@@ -41,6 +41,7 @@ def sections(analyzer: Analyzer) -> list[Section]:
     verbs: list[tuple[str, Callable[[], Any]]] = [
         ("Level sets by mass", analyzer.levels),
         ("Tree of pieces", analyzer.tree),
+        *([("Arrangement of pieces", analyzer.arrangement)] if _many_pieces(analyzer) else []),
         ("Dimensions by price", analyzer.hierarchy),
         *([("What the net uses", analyzer.faithfulness)] if analyzer.can_ask else []),
         ("Certificate", analyzer.certificate),
@@ -68,10 +69,15 @@ def sections(analyzer: Analyzer) -> list[Section]:
 
 def _of_structure(analyzer: Analyzer) -> list[Section]:
     """The parts of a report on structure alone."""
-    verbs = (("Level sets by mass", analyzer.levels), ("Tree of pieces", analyzer.tree))
+    verbs: list[tuple[str, Callable[[], Any]]] = [
+        ("Level sets by mass", analyzer.levels),
+        ("Tree of pieces", analyzer.tree),
+        *([("Arrangement of pieces", analyzer.arrangement)] if _many_pieces(analyzer) else []),
+    ]
     return [
         Section(
-            "Verdict", "\n".join(repr(verb()).splitlines()[0] for verb in (analyzer.describe, *(v for _, v in verbs)))
+            "Verdict",
+            "\n".join(repr(verb()).splitlines()[0] for verb in (analyzer.describe, analyzer.levels, analyzer.tree)),
         ),
         _structure(analyzer),
         *shape_sections(analyzer),
@@ -79,6 +85,13 @@ def _of_structure(analyzer: Analyzer) -> list[Section]:
         _answer("Intrinsic dimension", analyzer.intrinsic_dimension),
         Section("Environment", _environment(analyzer)),
     ]
+
+
+def _many_pieces(analyzer: Analyzer) -> bool:
+    """Whether there are enough pieces for an arrangement."""
+    from analysis.arrangement import FEWEST
+
+    return analyzer.structure_dim > 0 and analyzer.tree().count >= FEWEST  # type: ignore[union-attr]
 
 
 def _title(analyzer: Analyzer) -> str:
@@ -159,11 +172,12 @@ def _funnel(analyzer: Analyzer) -> bytes:
     from matplotlib.figure import Figure
 
     rows = _drawn(analyzer)
-    states = analyzer.flow.trajectory(analyzer.x[rows]).numpy()
+    flow, given = analyzer.narrowing
+    states = flow.trajectory(given[rows]).numpy()
     shown = [0, 1] if states.shape[2] > 1 else [0, 0]
     order = [
-        *analyzer.flow.structure.tolist(),
-        *(i for i in range(states.shape[2]) if i not in analyzer.flow.structure),
+        *flow.structure.tolist(),
+        *(i for i in range(states.shape[2]) if i not in flow.structure),
     ]
     a, b = order[shown[0]], order[shown[1]]
     shades = _shades(analyzer, rows)
@@ -172,7 +186,7 @@ def _funnel(analyzer: Analyzer) -> bytes:
     figure = Figure(figsize=(2.5 * len(picked), 2.9), layout="constrained")
     for panel, i in zip(np.ravel(figure.subplots(1, len(picked), sharex=True, sharey=True)), picked, strict=True):
         panel.scatter(states[i, :, a], states[i, :, b], s=2, c=shades, linewidths=0)
-        panel.set_title(f"depth {depths[i]:.2f}, width {analyzer.flow.width(float(depths[i])):.1f}", fontsize=9)
+        panel.set_title(f"depth {depths[i]:.2f}, width {flow.width(float(depths[i])):.1f}", fontsize=9)
         panel.set_aspect("equal", adjustable="box")
     names = [f"s{j + 1}" if j < analyzer.structure_dim else f"n{j + 1 - analyzer.structure_dim}" for j in shown]
     figure.supxlabel(f"{names[0]} (whitened units); {len(rows)} rows, seed {analyzer.seed}", fontsize=8)

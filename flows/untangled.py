@@ -2,14 +2,18 @@
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from flows.augment import log_normal, row_noise
+from flows.exits import Exits
 from flows.flow import DRAWS, FunnelFlow
+from flows.front import Front
 from flows.inputs import as_rows
 from flows.lift import Lift
+from flows.nuisance import Nuisance
 
 FIRST, LIFT, SECOND = "first", "lift.safetensors", "second"
 
@@ -50,6 +54,48 @@ class Untangled(nn.Module):
         """k', of the untangled structure."""
         return self.second.structure_dim
 
+    @property
+    def structure(self) -> Tensor:
+        """(k',) which of the second flow's dimensions are structure, in order of falling price."""
+        return self.second.structure
+
+    @property
+    def front(self) -> Front:
+        """Of the first flow: what stands between the data and it."""
+        return self.first.front
+
+    @property
+    def exits(self) -> Exits:
+        """Of the second flow."""
+        return self.second.exits
+
+    @property
+    def nuisance(self) -> Nuisance | None:
+        """Of the first flow."""
+        return self.first.nuisance
+
+    def transform(self, x: object, draw: int = 0) -> Tensor:
+        """z (B, M + A) of x (B, D) at one draw: the second flow's latent (A + k), then the first flow's noise (M - k)."""
+        s, n = self.first.split(self.first.transform(x))
+        return torch.cat([self.second.transform(self.lift(s, row_noise(s, self.lift.augment, draw))), n], dim=1)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """x (B, D) of z (B, M + A); the lift's draw is left behind."""
+        width = self.second.front.features
+        s = self.lift.inverse(self.second.inverse(z[:, :width]))[0]
+        return self.first.inverse(self.first.join(s, z[:, width:]))
+
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(s', n): structure (B, k') and the noise of both flows (B, M + A - k')."""
+        width = self.second.front.features
+        s, n = self.second.split(z[:, :width])
+        return s, torch.cat([n, z[:, width:]], dim=1)
+
+    def join(self, s: Tensor, n: Tensor) -> Tensor:
+        """z (B, M + A) of s' (B, k') and noise (B, M + A - k'): the inverse of :meth:`split`."""
+        own = self.second.front.features - self.structure_dim
+        return torch.cat([self.second.join(s, n[:, :own]), n[:, own:]], dim=1)
+
     def lifted(self, x: object, draw: int = 0) -> Tensor:
         """(a, r) (B, A + k) of x (B, D), at draw number ``draw`` of each row."""
         s = self.first.encode(x)
@@ -66,9 +112,11 @@ class Untangled(nn.Module):
     def _encodings(self, x: object, draws: int) -> Tensor:
         return torch.stack([self.second.encode(self.lifted(x, draw)) for draw in range(_checked(draws))])
 
-    def decode(self, s: Tensor) -> Tensor:
-        """x (B, D) of s' (B, k') with all noise at zero."""
-        return self.first.decode(self.lift.inverse(self.second.decode(s))[0])
+    def decode(
+        self, s: Tensor, noise: Literal["zero", "draw"] = "zero", generator: torch.Generator | None = None
+    ) -> Tensor:
+        """x (B, D) of s' (B, k') with the noise of both flows at zero, or drawn from N(0, I)."""
+        return self.first.decode(self.lift.inverse(self.second.decode(s, noise, generator))[0], noise, generator)
 
     def project(self, x: object) -> Tensor:
         """decode(encode(x)): x with its noise put to zero."""

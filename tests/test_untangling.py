@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import flows
 import training
+from analysis import Analyzer
 from flows.augment import log_normal
 from flows.landmarks import maxmin
 from flows.lift import Lift
@@ -16,7 +17,7 @@ from flows.untangled import Untangled
 from training.cli import main
 from training.spectral import spectrum
 from training.strangers import strangers
-from training.untangling import torn, words
+from training.untangling import Untangling, torn, words
 
 FAST = {"settle": 60, "screen": 40, "steps_per_point": 3, "points_per_decade": 12, "debias": 40, "debias_rounds": 1}
 FAST |= {"narrow": 20, "warm_up": 5, "rounds": 1, "null_worth": 0.03}
@@ -234,11 +235,45 @@ def test_the_density_of_what_was_untangled_is_one():
     assert float(mass) == pytest.approx(1, abs=0.02)
 
 
+def test_every_verb_of_the_analyzer_works_on_what_was_untangled(trefoil, tmp_path):
+    x, lift = trefoil.x[:400], a_lift()
+    first = whole_block(trefoil.x)
+    second = whole_block(lift(first.encode(trefoil.x).double(), cloud(4000, 2)[:, :2]).float())
+    second.exits.set_open(torch.tensor([True, True, False, False, False]))
+    own = Untangled(first, lift.float(), second.requires_grad_(False))
+    analyzer = Analyzer(Untangling(own, None, None, 3), x)
+    z = own.transform(x[:9])
+    torch.testing.assert_close(own.join(*own.split(z)), z)
+    torch.testing.assert_close(own.inverse(z), x[:9], atol=1e-3, rtol=1e-3)
+    assert analyzer.s.shape == (400, own.structure_dim) and analyzer.n.shape == (400, z.shape[1] - own.structure_dim)
+    torch.testing.assert_close(torch.from_numpy(analyzer.s).float(), own.second.encode(own.lifted(x)))
+    verbs = (
+        "dimensions",
+        "certificate",
+        "levels",
+        "tree",
+        "groups",
+        "hierarchy",
+        "tear",
+        "loops",
+        "describe",
+        "arrangement",
+    )
+    for answer in (getattr(analyzer, verb)() for verb in verbs):
+        assert repr(answer) and answer.to_dict()
+    assert analyzer.dimensions().structure_dim == own.structure_dim
+    assert analyzer.sample(count=4).shape == (4, 3) and analyzer.outlier_score(x[:5]).shape == (5,)
+    asked = Analyzer(own, x).faithfulness(head=lambda rows: torch.stack([rows[:, 0], -rows[:, 0]], dim=1))
+    assert repr(asked) and analyzer.report(tmp_path / "r.html").is_file()
+
+
 def test_nothing_to_untangle_is_said():
     x = torch.from_numpy(ball(2000)).float()
     found = training.untangle(whole_block(x), x, **FAST)
     assert found.flow is None and found.result is None
     assert found.verdict().startswith("nothing to untangle: k = 3")
+    with pytest.raises(ValueError, match="no untangled flow: nothing to untangle"):
+        Analyzer(found, x)
 
 
 def test_parts_that_do_not_fit_are_refused(trefoil, untangled):

@@ -13,6 +13,7 @@ from analysis.topology.knot import Knot
 from analysis.topology.linking import Linking
 from analysis.topology.loops import Loops
 from analysis.topology.naming import SENTENCES
+from analysis.topology.support import Support
 from analysis.topology.survey import MASSES, in_words
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Named:
         together = " together are" if len(self.pieces) > 1 else " is"
         head = f"{in_words(self.pieces)} ({self.mass:.0%} of the rows){together}"
         if self.kind == "unknown":
-            return f"{head} of no shape that has a name here: {self.doubt}"
+            return f"{head} not one of the shapes with a name here: {self.doubt}"
         article = "an" if self.kind[0] in "aeiou" else "a"
         text = f"{head} {article} {self.kind}: {SENTENCES[self.kind]}"
         if self.knot is not None and self.knot.verdict == "knotted":
@@ -93,12 +94,33 @@ class Description:
         links: pairs of loops of different shapes that wind round one another.
         undecided: pairs of which the draws disagree.
         found: the loops.
+        support: Betti numbers of the support of all rows, which no piece is cut from; None where it was not read.
     """
 
     pieces: tuple[Named, ...]
     links: tuple[Linking, ...]
     undecided: tuple[Linking, ...]
     found: Loops
+    support: Support | None = None
+
+    @property
+    def betti(self) -> dict[int, tuple[int, int, int]]:
+        """Pieces, loops and voids of the support of all rows over Z/2 and over Z/3; empty where it was not read."""
+        return self.support.betti if self.support else {}
+
+    @property
+    def disagreement(self) -> str:
+        """What the routes say that does not fit together; empty where they agree."""
+        if self.found.survey.beside:
+            return f"the routes disagree: {self.found.survey.beside}"
+        chosen = [self.found.survey.chosen(named.part) for named in self.pieces]
+        ridge = tuple(sum(each) for each in zip(*(r.betti[2] for r in chosen if r is not None), strict=True))
+        if not self.betti or not ridge or ridge == self.betti[2][1:]:
+            return ""
+        loops, voids = ridge
+        return (
+            f"the routes disagree: by the ridges of the densest rows {loops} loops and {voids} voids, see the support"
+        )
 
     @property
     def kind(self) -> str:
@@ -124,16 +146,20 @@ class Description:
             "pieces": [named.to_dict() for named in self.pieces],
             "links": [link.to_dict() for link in self.links],
             "undecided": [link.to_dict() for link in self.undecided],
+            "support": self.support.to_dict() if self.support else None,
+            "disagreement": self.disagreement,
         }
 
     def __repr__(self) -> str:
         count = sum(len(named.pieces) for named in self.pieces)
-        many = f"{count} piece{'s' * (count > 1)}"
+        many = f"{count} piece{'s' * (count > 1)}" if count else "read as a whole"
         if count > len(self.pieces):
             many += f" in {len(self.pieces)} shape{'s' * (len(self.pieces) > 1)}"
         lines = [f"{self.kind} ({many}), confidence {self.confidence:.2f}"]
         lines += [f"  {named!r}" for named in self.pieces]
         lines += [f"  {link!r}" for link in (*self.links, *self.undecided)]
+        lines += [f"  {self.support!r}"] if self.support else []
+        lines += [f"  {self.disagreement}"] if self.disagreement else []
         return "\n".join(lines + [f"  note: {note}" for note in self.found.notes])
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -143,14 +169,14 @@ class Description:
         return plot_description(self, ax)
 
 
-def describe(found: Loops) -> Description:
+def describe(found: Loops, support: Support | None = None) -> Description:
     """Name every piece; where a piece is one loop in three dimensions say whether it is knotted, and what it is linked with."""
     pieces = tuple(_named(found, part) for part in range(len(found.survey.readings)))
     single = [named.loops[0] for named in pieces if named.kind in ("circle", "knot") and found.survey.dims == 3]
     closed = [number for number in single if any(curve is not None for curve in found.curves(number))]
     pairs = [found.linking(one, other) for one, other in combinations(closed, 2)]
     links = tuple(pair for pair in pairs if pair.is_decided and pair.number)
-    return Description(pieces, links, tuple(pair for pair in pairs if not pair.is_decided), found)
+    return Description(pieces, links, tuple(pair for pair in pairs if not pair.is_decided), found, support)
 
 
 def _named(found: Loops, part: int) -> Named:

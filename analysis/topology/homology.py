@@ -16,6 +16,11 @@ LEAST_RATIO = 1.05
 # location and scale of the Gumbel law of the largest log log(death / birth) of a Gaussian blob
 # (python tests/benchmarks/topology.py null); degree: (location, scale)
 NULL = {1: (-0.60, 0.085), 2: (-1.70, 0.13)}
+# the same where every landmark has ten rows or more: of log log ratio, and of its distance above the upper quartile of all bars,
+# which hardly depends on the dimension of the cloud (python tests/benchmarks/known_shapes.py null)
+NULL_SPREAD = {1: (-0.58, 0.075), 2: (-1.55, 0.12)}
+NULL_ABOVE = (0.95, 0.08)
+FEWEST_BARS = 40  # for an upper quartile
 ROUNDING = 1e-6  # of the largest distance
 ROWS_A_LANDMARK = 4  # the blobs of the null have as many
 
@@ -51,7 +56,9 @@ class Diagram:
         return sum(bar.p_value <= p_value for bar in self.bars)
 
 
-def diagram(landmarks: Floats, degree: int, prime: int = PRIME, largest: float = math.inf) -> Diagram:
+def diagram(
+    landmarks: Floats, degree: int, prime: int = PRIME, largest: float = math.inf, spread: bool = False
+) -> Diagram:
     """Bars of the Vietoris-Rips complex (ripser).
 
     Args:
@@ -59,6 +66,7 @@ def diagram(landmarks: Floats, degree: int, prime: int = PRIME, largest: float =
         degree: 1 or 2.
         prime: of the coefficients.
         largest: edges beyond are left out.
+        spread: every landmark has ten rows or more, see :func:`spread_p_values`.
     """
     if len(landmarks) <= degree + 2:
         return Diagram((), ())
@@ -72,10 +80,8 @@ def diagram(landmarks: Floats, degree: int, prime: int = PRIME, largest: float =
     ends = np.where(np.isfinite(pairs[:, 1]), pairs[:, 1], largest)
     ratios = ends / np.maximum(pairs[:, 0], ROUNDING * distances.max())  # below are points that coincide
     order = [i for i in np.argsort(-ratios, kind="stable") if ratios[i] > LEAST_RATIO]
-    bars = [
-        Bar(degree, float(pairs[i, 0]), float(pairs[i, 1]), float(ratios[i]), p_value(float(ratios[i]), degree))
-        for i in order
-    ]
+    p_values = spread_p_values(ratios, degree) if spread else [p_value(float(ratio), degree) for ratio in ratios]
+    bars = [Bar(degree, *map(float, (*pairs[i], ratios[i], p_values[i]))) for i in order]
     return Diagram(tuple(bars), tuple(cocycles[i] for i in order))
 
 
@@ -86,7 +92,25 @@ def p_value(ratio: float, degree: int) -> float:
     topological data analysis, 2023); the largest is Gumbel, with constants measured on landmarks like ours in the lowest
     dimension that can have such bars (2 for loops, 3 for voids), where the ratios are largest.
     """
-    location, scale = NULL[degree]
+    return _tail(ratio, *NULL[degree])
+
+
+def spread_p_values(ratios: Floats, degree: int) -> Floats:
+    """P-values (b,) of all bars of landmarks that have ten rows or more each: the less of two, twice.
+
+    One is against blobs in the lowest dimension that has such bars, where ratios are largest. The other, of loops, takes the
+    cloud's own bars for the measure: the law of log log ratio is the same for all clouds but for a shift (Bobrowski and Skraba).
+    """
+    heights = np.log(np.log(np.maximum(ratios, 1 + 1e-9)))
+    least = np.array([_tail(ratio, *NULL_SPREAD[degree]) for ratio in ratios])
+    if degree == 1 and len(ratios) >= FEWEST_BARS:
+        above = heights - np.quantile(heights, 0.75)
+        location, scale = NULL_ABOVE
+        least = np.minimum(least, -np.expm1(-np.exp(-(above - location) / scale)))
+    return np.minimum(2 * least, 1.0)
+
+
+def _tail(ratio: float, location: float, scale: float) -> float:
     if ratio <= 1:
         return 1.0
     return -math.expm1(-math.exp(-(math.log(math.log(ratio)) - location) / scale))

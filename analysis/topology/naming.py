@@ -15,10 +15,13 @@ SENTENCES = {
     "circle": "one closed loop",
     "figure eight": "two loops that meet in one point",
     "theta curve": "two loops that share an arm: two points joined by three arms",
+    "bouquet": "three or more loops that meet",
     "sheet": "a surface without holes",
     "sphere": "a closed surface round one void, without loops",
     "torus": "a closed surface with two independent loops round one void; their angles together cover it once",
     "Klein bottle": "a closed surface that closes up over Z/2 but not over Z/3",
+    "sphere with Klein bottle": "a closed surface with the Betti numbers (1, 1, 2) of a sphere and a Klein bottle that meet in "
+    "two circles; two spheres that meet in two points have the same",
     "knot": "one closed loop that is knotted",
     "link": "closed loops that wind round one another",
 }
@@ -27,6 +30,8 @@ SENTENCES = {
 def kind_of(reading: Reading) -> tuple[str, str]:
     """A word of ``SENTENCES`` or "unknown", and what is left undecided or speaks against all words; empty if nothing does."""
     loops, voids = reading.betti[2]
+    if reading.route == "support":
+        return _support(reading)
     if reading.thickness.is_solid or reading.thickness.dimension == 1:
         if (loops, voids) == (0, 0) and reading.thickness.is_solid:
             return "blob", ""
@@ -63,6 +68,20 @@ def _curve(reading: Reading, loops: int) -> tuple[str, str]:
         "unknown",
         f"undecided between figure eight and theta curve: the loops share {reading.shared:.0%} of their way",
     )
+
+
+def _support(reading: Reading) -> tuple[str, str]:
+    """By Betti numbers, and by how loops meet: a support has no dimension of its own."""
+    even, odd = reading.betti[2], reading.betti[3]
+    if even == odd == (0, 0):
+        return "unknown", "no loops and no voids: a lump, a curve with ends or a sheet"
+    if even == odd and not even[1]:
+        return _curve(reading, even[0]) if even[0] < 3 else ("bouquet", f"{even[0]} independent loops")
+    if even == odd == (1, 2):
+        return "sphere with Klein bottle", ""
+    if even == (2, 1) or even == odd == (0, 1):
+        return _surface(reading)
+    return "unknown", f"Betti {(1, *even)} over Z/2, {(1, *odd)} over Z/3"
 
 
 def _surface(reading: Reading) -> tuple[str, str]:

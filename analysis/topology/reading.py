@@ -37,7 +37,7 @@ class Reading:
 
     Attributes:
         rows: used.
-        density: the one this draw was read with.
+        density: the one this draw was read with; None on the support.
         thickness: in how many directions it runs on.
         landmarks: (m, k) on the ridge.
         cover: every used row's ridge point lies within this of a landmark.
@@ -51,10 +51,11 @@ class Reading:
         curves: closed polygons through the loops (c, 3) of three-dimensional rows; None on a surface, or where a loop has a gap.
         shared: of two loops, the share of their way that they have in common.
         bridge: share of the landmarks on no loop.
+        route: "ridge", or "support" where the landmarks are rows as they are.
     """
 
     rows: int
-    density: Mixture
+    density: Mixture | None
     thickness: Thickness
     landmarks: Floats
     cover: float
@@ -69,10 +70,11 @@ class Reading:
     shared: float | None = None
     bridge: float = 0.0
     curves: tuple[Floats | None, ...] = ()
+    route: str = "ridge"
 
     def projected(self, points: Floats) -> Floats:
         """Points (n, k) moved to this reading's ridge; as they are where there is none."""
-        if not self.thickness.has_ridge:
+        if self.density is None or not self.thickness.has_ridge:
             return points
         return to_ridge(points, self.density, self.thickness.dimension, self.thickness.unit)
 
@@ -98,7 +100,7 @@ def read_piece(rows: Floats, density: Mixture, rng: np.random.Generator, mass: f
         betti[prime] = (same.count(SIGNIFICANT), voids.count(SIGNIFICANT))
     if not looks:
         betti = {prime: (loops.count(SIGNIFICANT), 0) for prime in (2, 3)}
-    coordinates, gram, cup = _angles(landmarks, loops, voids)
+    coordinates, gram, cup = angles_of(landmarks, loops, voids)
     is_surface = thick.dimension == 2
     curves = tuple(None if is_surface else _curve(on_ridge, c, len(coordinates)) for c in coordinates) if k == 3 else ()
     closed_at = max((bar.birth for bar in loops.bars[: len(coordinates)]), default=0.0)
@@ -171,7 +173,9 @@ def _largest(landmarks: Floats, cover: float) -> float:
     return float(min(VOIDS_UP_TO * cover, np.quantile(pdist(landmarks), share)))
 
 
-def _angles(landmarks: Floats, loops: Diagram, voids: Diagram) -> tuple[list[CircularCoordinate], Floats, float | None]:
+def angles_of(
+    landmarks: Floats, loops: Diagram, voids: Diagram, prime: int = PRIME
+) -> tuple[list[CircularCoordinate], Floats, float | None]:
     """Angles at the middle of the scales at which all loops are there, and the cup product where voids are there too."""
     count = loops.count(SIGNIFICANT)
     nothing: tuple[list[CircularCoordinate], Floats, None] = ([], np.zeros((0, 0)), None)
@@ -179,13 +183,13 @@ def _angles(landmarks: Floats, loops: Diagram, voids: Diagram) -> tuple[list[Cir
         return nothing
     low, high = max(b.birth for b in loops.bars[:count]), min(b.death for b in loops.bars[:count])
     try:
-        found, gram = circular_coordinates(landmarks, loops.cocycles[:count], PRIME, np.sqrt(low * high))
+        found, gram = circular_coordinates(landmarks, loops.cocycles[:count], prime, np.sqrt(low * high))
         if count != 2 or voids.count(SIGNIFICANT) != 1:
             return found, gram, None
         low, high = max(low, voids.bars[0].birth), min(high, voids.bars[0].death)
         if low >= high:
             return found, gram, None
-        both, _ = circular_coordinates(landmarks, loops.cocycles[:count], PRIME, np.sqrt(low * high))
+        both, _ = circular_coordinates(landmarks, loops.cocycles[:count], prime, np.sqrt(low * high))
         return found, gram, cup_product_remainder(*both)
     except ArithmeticError:  # no angle: the class has torsion
         return nothing

@@ -30,12 +30,13 @@ class Survey:
     Attributes:
         readings: for each part its readings, one a draw; the first is of all rows with the density as it is given, each other
             of a random two thirds of the rows with the density refitted to them. Empty for parts of too few rows.
-        parts: for each part the numbers of its pieces in the tree.
+        parts: for each part the numbers of its pieces in the tree; none where all rows are read as a whole.
         masses: for each part the share of its rows, the densest, that the readings are of.
         said: for each part what every reading calls it, those at higher masses too.
         labels: (n,) part of each row.
         rows: (n, k).
         seed: everything is drawn from it.
+        beside: what another route says of the same rows; empty where none was asked.
     """
 
     readings: tuple[tuple[Reading, ...], ...]
@@ -45,6 +46,7 @@ class Survey:
     labels: NDArray[np.intp]
     rows: Floats
     seed: int
+    beside: str = ""
 
     @property
     def dims(self) -> int:
@@ -78,7 +80,9 @@ class Survey:
 
 
 def in_words(pieces: Sequence[int]) -> str:
-    """Such as "piece 2", "pieces 0 and 1"."""
+    """Such as "piece 2", "pieces 0 and 1"; of none, "the whole"."""
+    if not pieces:
+        return "the whole"
     *most, last = map(str, pieces)
     return f"pieces {', '.join(most)} and {last}" if most else f"piece {last}"
 
