@@ -156,8 +156,8 @@ class Analyzer:
     ) -> Analyzer:
         """The analyzer of any point cloud (N, k), taken for a structure block without noise dimensions.
 
-        What needs a flow (dimensions, hierarchy, certificate, tear, carved, sample, outlier_score) says so. Rows so far out that they
-        would set the scale of all others are left out (``rows`` are those that remain), and coordinates that were rounded
+        What needs a flow (dimensions, hierarchy, certificate, tear, carved, sample, outlier_score) says so. Rows so far out that
+        they would set the scale of all others are left out (``rows`` are those that remain), and coordinates that were rounded
         coarsely get uniform noise of one step; a ``flows.outlying.RowWarning`` names both.
 
         Raises:
