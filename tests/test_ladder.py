@@ -88,3 +88,15 @@ def test_what_lies_beyond_the_rows_span_counts_too():
     front = Front(5, stored=2, kind="principal")
     front.scales, front.rest = torch.tensor([2.0, 1.0]), torch.tensor(0.5)
     assert principal_share(front, 1) == pytest.approx(4 / (4 + 1 + 3 * 0.25))
+
+
+def test_a_rung_within_its_error_is_not_called_noise():
+    """A language model's layer, 25 held-out rows: seven dimensions seem worth .38 nats each, with an error of .3."""
+    spread = np.random.default_rng(0).normal(0, 10, 25)
+    J = {0: np.full(25, 6.0), 7: 6 - 7 * 0.38 + spread - spread.mean()}
+    choice = choose(J, NULL)
+    ladder = Ladder.of(choice.hull, choice.structure_dim, NULL, front_of((1.0,) * 8))
+    assert choice.structure_dim == 0 and ladder.is_short_of_rows
+    assert "no rung for certain (7 x 0.380" in repr(ladder) and "more rows would tell" in repr(ladder)
+    noise = choose({0: np.full(25, 6.0), 7: 6 - 7 * 0.02 + spread / 100}, NULL)
+    assert not Ladder.of(noise.hull, 0, NULL, front_of((1.0,) * 8)).is_short_of_rows

@@ -135,7 +135,8 @@ class FitResult:
         )
         found = f"{self.structure_dim} of {dims} dimensions"
         if self.structure_dim == 0:
-            found = "none. Nothing but noise at this regularity"
+            few = self.ladder.is_short_of_rows
+            found = "none that so few rows can show" if few else "none. Nothing but noise at this regularity"
         return (
             f"{uses}{self.ladder}\nstructure: {found} {sure}.\n"
             f"noise: {dims - self.structure_dim} dimensions routed to N(0, I)."

@@ -78,7 +78,7 @@ class Ladder:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with the text."""
-        derived = {"fall": self.fall, "is_clear": self.is_clear, "text": repr(self)}
+        derived = {"fall": self.fall, "is_clear": self.is_clear, "is_short_of_rows": self.is_short_of_rows, "text": repr(self)}
         return {**asdict(self), "rungs": [asdict(rung) for rung in self.rungs], **derived}
 
     def __repr__(self) -> str:
@@ -88,11 +88,19 @@ class Ladder:
     def _steps(self) -> str:
         kept, left = (", ".join(map(str, part)) for part in (self.kept, self.rungs[len(self.kept) :]))
         if not self.structure_dim:
-            return f"no rung above noise ({left})" if left else "no rung above noise"
+            none = "no rung for certain" if self.is_short_of_rows else "no rung above noise"
+            return f"{none} ({left})" if left else none
         return " | ".join(part for part in (kept, f"k = {self.structure_dim}", left) if part)
+
+    @property
+    def is_short_of_rows(self) -> bool:
+        """Whether k is 0 only because the first rung, above the null, is less than two standard errors above 0."""
+        return not self.structure_dim and any(rung.nats > self.null_worth for rung in self.rungs[:1])
 
     def _reasons(self) -> list[str]:
         """Why this k, and what PCA says at the same k."""
+        if self.is_short_of_rows:
+            return ["not decided: the first rung is less than two standard errors above 0; more rows would tell."]
         if not self.structure_dim:
             return []
         worth, k = self.kept[-1].nats, self.structure_dim

@@ -84,7 +84,7 @@ def choose(J: dict[int, np.ndarray], null_worth: float) -> Choice:
     hull = lower_hull({k: J[k] for k in _beyond_chance(J)})
     lam = middle(hull, null_worth)
     if lam is None:
-        return Choice(0, _sure_of_none(J, null_worth), hull)
+        return Choice(0, _sure_of_none(J, null_worth), lower_hull(J))
     best = next(v for v in hull if v.low < lam)
     room = min(np.log(best.high / lam), np.log(lam / max(best.low, null_worth)))
     return Choice(best.k, float(room / np.log(lam / null_worth)), hull)
