@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from flows.outlying import RowWarning
 
 FEWEST = 10  # distinct rows of a cloud
-_COARSE = 1e-3  # of a column's sd: finer steps do no harm
+_COARSE = 1e-2  # of a column's sd: finer steps do no harm (half precision has such)
+_WIDE = 1e-3  # of the largest sd: narrower columns are nearly constant, and matter to no distance
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +28,8 @@ def unrounded(points: Floats, seed: int) -> Floats:
             f"the structure has only {distinct} distinct rows among {len(points)}: places, not a cloud, so there is no density "
             "to read; np.unique(points, axis=0, return_counts=True) lists them"
         )
-    steps = np.array([step_of(column) for column in points.T])
+    sds = points.std(0)
+    steps = np.array([step_of(column) for column in points.T]) * (sds > _WIDE * sds.max())
     if not steps.any():
         return points
     columns, sizes = np.flatnonzero(steps).tolist(), sorted(set(steps[steps > 0].tolist()))

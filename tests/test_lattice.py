@@ -53,3 +53,12 @@ def test_steps():
     assert step_of(column.round(1)) == pytest.approx(0.1) and step_of(draw.poisson(0.5, 1000).astype(float)) == 1
     assert step_of(column) == step_of(column.clip(0)) == step_of(np.ones(5)) == 0
     assert step_of(np.repeat(column[:100], 10)) == 0  # repeated, not rounded
+
+
+def test_half_precision_and_nearly_constant_columns_are_no_lattice(recwarn):
+    """As sentence encoders have them: the rounding of half precision, and one column that rounding alone moves."""
+    points = np.random.default_rng(0).normal(size=(3000, 3)) * [1.0, 0.01, 1.0] + [0.0, 0.05, 0.0]
+    points = points.astype(np.float16).astype(float)
+    points[:, 2] = 0.3 + 6e-8 * (points[:, 2] > 0)
+    assert len(np.unique(points[:, 1])) < 1500
+    assert (unrounded(points, 0) == points).all() and not recwarn.list

@@ -78,7 +78,12 @@ class Ladder:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with the text."""
-        derived = {"fall": self.fall, "is_clear": self.is_clear, "is_short_of_rows": self.is_short_of_rows, "text": repr(self)}
+        derived = {
+            "fall": self.fall,
+            "is_clear": self.is_clear,
+            "is_short_of_rows": self.is_short_of_rows,
+            "text": repr(self),
+        }
         return {**asdict(self), "rungs": [asdict(rung) for rung in self.rungs], **derived}
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from analysis.alignment.judge import Judge
 from analysis.alignment.nodes import Nodes, clearest, cut, pairs
 from analysis.alignment.permuted import group_of
 from analysis.alignment.refine import polished
+from analysis.alignment.retrieval import UNCLEAR, Retrieval, enough
 from analysis.alignment.rigid import Floats, Rigid, polar
 from analysis.alignment.search import SMALL, Found, Optimum
 from analysis.alignment.solution import Solution
@@ -98,6 +99,7 @@ class Search:
         whole = [_transport(*every, m) for m in maps]  # samples differ in the mass of a piece; all rows do so less
         ranked = [maps[i] for i in np.argsort(whole, kind="stable")]
         ranked[0] = polished(*every, ranked[0].matrix, self.anchor, widest=SMALL)
+        ranked = [*self._retrieved(ranked[0].matrix), *ranked]
         optima = self._apart([Optimum(m, judge.between(m)) for m in ranked], tolerance)
         judge.forgive(optima[0].cost)
         optima = [o for i, o in enumerate(optima) if not i or judge.allows(o.cost)]
@@ -106,6 +108,15 @@ class Search:
         reached = Found(optima, int(assigned.reached[same].sum()), assigned.starts)
         group = group_of(self.nodes[0].centres(self.clouds[0].s), orders, tolerance)
         return Wide(Solution(judge, reached, Agreement(optima, group, ()), ([], [])), self.nodes, assigned, orders[0])
+
+    def _retrieved(self, rival: Floats) -> list[Rigid]:
+        """Where there are no pieces to speak of: the map of rows that retrieve one another, if it fits better than the rival."""
+        if any(cuts.clearness >= UNCLEAR for cuts in self.nodes) or not enough(*(cloud.s for cloud in self.clouds)):
+            return []
+        rows = Retrieval(self.clouds[0].s, self.clouds[1].s, self.seed)
+        matrix = rows.found()
+        better = rows.nearness(matrix) > rows.nearness(rival)
+        return [Rigid(matrix, np.zeros(matrix.shape[1]), 1.0)] if better else []
 
     def assigned(self, nodes: tuple[Nodes, Nodes], starts: int | None = None) -> Assignments:
         """By the distances between centres, the metric evened out a little."""
