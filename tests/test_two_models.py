@@ -15,7 +15,9 @@ from analysis.alignment.geometry import elsewhere
 from analysis.alignment.nodes import clearest, cut, silhouette
 from analysis.alignment.nuisance import without
 from analysis.alignment.permuted import group_of
+from analysis.alignment.retrieval import Retrieval
 from analysis.alignment.rigid import Rigid, polar, random_map
+from analysis.alignment.sides import Side
 from flows import FunnelFlow
 
 
@@ -160,7 +162,7 @@ def test_seven_pieces_and_twelve_do_not_belong_together():
     assert not found.is_aligned_ and "no alignment" in found.verdict()
 
 
-def test_pieces_that_lie_elsewhere_keep_their_spectrum():
+def test_pieces_that_lie_otherkeep_their_spectrum():
     moved = elsewhere(CENTRES, np.random.default_rng(0))
     spectra = [np.linalg.svd(x - x.mean(0), compute_uv=False) for x in (CENTRES, moved)]
     assert np.allclose(*spectra) and np.allclose(moved.mean(0), CENTRES.mean(0)) and not np.allclose(moved, CENTRES)
@@ -235,3 +237,29 @@ def test_forty_rows_of_4096_are_aligned_with_few_pieces():
     x = np.random.default_rng(0).normal(size=(40, 4096))
     found = Aligner().fit(x, np.vstack([x[:20], x[:20]]))
     assert not found.is_unique_ and found.transform(x[:3]).shape == (3, 4096)
+
+
+def test_rows_far_out_keep_their_numbers():
+    """What an analyzer of points leaves out stays in an alignment: pairs and labels are of the rows as they were given."""
+    rows = torch.randn(300, 3).double().numpy()
+    rows[7] = 1e4
+    assert len(Side.of(rows, "a", None, 0).rows) == 300
+
+
+def test_rows_of_one_continuum_retrieve_one_another():
+    """Rectified features of four skewed latents, turned, into 64 and 80 columns: no pieces, no row in common, no pair."""
+    rng = np.random.default_rng(0)
+    weights, shift = rng.normal(size=(4, 64)), rng.normal(size=64)
+
+    def drawn(count):
+        hidden = rng.gamma(2.0, size=(count, 4)) @ weights / 2 + shift
+        return np.maximum(hidden, 0) + 0.1 * rng.normal(size=(count, 64))
+
+    both, left, right = drawn(300), drawn(300), drawn(400)
+    a, b = random_map(64, 64, rng), random_map(64, 80, rng)
+    frames = Frame.of(left @ a), Frame.of(right @ b)
+    rows = Retrieval(frames[0](left @ a), frames[1](right @ b))
+    found = rows.found()
+    assert foscttm(frames[0](both @ a) @ found, frames[1](both @ b)) < 0.02
+    other = random_map(*found.shape, rng)
+    assert rows.nearness(found) > rows.nearness(other)

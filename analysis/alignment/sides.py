@@ -53,7 +53,7 @@ class Side:
         else:
             rows = as_points(given, f"structure rows of {name}")  # type: ignore[arg-type]
             rows = rows if nuisance is None else without(rows, nuisance, name)
-            analyzer = Analyzer.from_structure(rows, seed=seed)
+            analyzer = Analyzer(None, rows, seed=seed)  # every row stays: pairs and labels go by their numbers
         if not analyzer.structure_dim:
             raise ValueError(f"{name} has k = 0: nothing but noise at this regularity, so there is nothing to align")
         nuisance = nuisance if analyzer.has_flow else None
