@@ -60,6 +60,7 @@ def test_every_map_of_a_triangle_is_returned(ambiguous):
     assert {m.score > 0.8 for m in ambiguous.matches_} == {True} and len(ambiguous.matches_) == 3
 
 
+@pytest.mark.slow
 def test_a_map_is_not_called_unique_where_few_starts_lead_to_it(unique):
     """59 residues by three frequencies, 118 maps of the code to itself: the search sees one of them and has to say so."""
     generator = np.random.default_rng([2, 3])

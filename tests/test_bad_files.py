@@ -187,7 +187,7 @@ FILES = {
         lambda p: npz(p, x=X, y=np.array(["a"] * 40)),
         {"key": "x", "groups": "y"},
         TypeError,
-        "sources must be an array of numbers",
+        "sources must be integers, got str_; number them: np.unique",
     ),
     "labels with pickles": (
         lambda p: npz(p, x=X, y=np.array([None] * 40)),

@@ -90,6 +90,7 @@ ANALYSIS = {
     "fit_density": lambda g: analysis.fit_density(g.s, members=1).log_prob(g.s),
     "intrinsic_dimension": lambda g: analysis.intrinsic_dimension(g.rows, points=20).curve,
     "two_nn": lambda g: analysis.two_nn(g.rows),
+    "densest": lambda g: analysis.densest(g.s, neighbours=5),
     "find_pieces": lambda g: analysis.find_pieces(g.s).labels_,
     "Pieces": None,
     "plane_angle": lambda g: analysis.plane_angle(g.s),

@@ -134,7 +134,7 @@ def resnets(given):
 
 
 def digits(given):
-    for pair in range(10):
+    for pair in given.pairs:
         sides = []
         for half in (0, 1):
             seed = 2 * pair + half
@@ -279,6 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=("digits", "resnets", "calendars", "sentences", "snare", "same"))
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--pairs", type=int, nargs="+", default=range(10), help="of digits nets, by number")
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 2250, 3250], help="of sentences, a side")
     given = parser.parse_args()
     torch.set_num_threads(1)
