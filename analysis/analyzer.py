@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,18 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.dimensions import NOTHING, Dimensions, dimensions
+from analysis.dimensions import Dimensions, dimensions
 from analysis.examples import Examples, of_dimension, of_level, of_piece, tail_mass
 from analysis.fitted import Fitted, Untangling, rows_of, untangled_of
+from analysis.given import each_row, near, rows_for
+from analysis.nothing import Nothing
 from analysis.progress import tracked
 from flows.flow import FunnelFlow
-from flows.inputs import as_rows
-from flows.outlying import RowWarning, outlying
 from flows.untangled import Untangled
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from analysis.arrangement import Arrangement
     from analysis.carved import Carved
     from analysis.certificate import Certificate
@@ -47,24 +43,6 @@ if TYPE_CHECKING:
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
 ROWS_AT_ONCE = 20_000
 _MOST_ASKED = 2000
-
-
-@dataclass(frozen=True, repr=False)
-class Nothing:
-    """The answer of a verb about structure where k = 0: nothing but noise at this regularity."""
-
-    verb: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"verb": self.verb, "answer": NOTHING}
-
-    def __repr__(self) -> str:
-        return f"{self.verb}: k = 0, {NOTHING}"
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        from analysis.drawing import nothing
-
-        return nothing(repr(self), ax)
 
 
 class Analyzer:
@@ -120,13 +98,13 @@ class Analyzer:
         self._flow = cast("FunnelFlow | None", flow)  # an untangled flow has the same methods
         self.run, self.seed, self.question = run, seed, question
         self._worth = float(worths.sum()) if worths.size else float("nan")
-        self.x = _rows_of(self._flow, x)
+        self.x = rows_for(self._flow, x)
         count = len(self.x)
-        self.labels = _each("labels", labels, count)
-        self.sources = _each("sources", sources, count)
-        held = _each("is_held_out", is_held_out, count)
+        self.labels = each_row("labels", labels, count)
+        self.sources = each_row("sources", sources, count)
+        held = each_row("is_held_out", is_held_out, count)
         self.is_held_out = np.ones(count, dtype=bool) if held is None else held.astype(bool)
-        named = _each("rows", rows, count)
+        named = each_row("rows", rows, count)
         self.rows = np.arange(count) if named is None else named
 
     @classmethod
@@ -169,8 +147,8 @@ class Analyzer:
 
         points = as_points(points, "structure rows")
         count = len(points)
-        kept = _near(points)
-        each = [_each(name, v, count) for name, v in (("labels", labels), ("sources", sources), ("rows", rows))]
+        kept = near(points)
+        each = [each_row(name, v, count) for name, v in (("labels", labels), ("sources", sources), ("rows", rows))]
         own, whose, named = (None if values is None else values[kept] for values in each)
         return cls(None, unrounded(points[kept], seed), own, whose, rows=kept if named is None else named, seed=seed)
 
@@ -547,34 +525,3 @@ class Analyzer:
         from analysis.report import write_report
 
         return write_report(self, path)
-
-
-def _rows_of(flow: FunnelFlow | None, x: object) -> torch.Tensor:
-    if flow is not None:
-        return as_rows(x, width=flow.front.features).to(flow.exits.tau)
-    from analysis.density import as_points
-
-    return torch.from_numpy(as_points(x, "structure rows"))  # type: ignore[arg-type]
-
-
-def _near(points: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Numbers of the points (N, k) that are not outlying; a warning names those."""
-    far = outlying(torch.from_numpy(points)).numpy()
-    if len(far):
-        more = f", ... ({len(far)} in all)" if len(far) > 8 else ""
-        warnings.warn(
-            f"set aside {len(far)} of {len(points)} rows that lie so far out as to set the scale of all others: "
-            f"{', '.join(map(str, far[:8]))}{more}; look at them, or drop them",
-            RowWarning,
-            stacklevel=3,
-        )
-    return np.setdiff1d(np.arange(len(points)), far)
-
-
-def _each(name: str, values: ArrayLike | None, count: int) -> NDArray[Any] | None:
-    if values is None:
-        return None
-    array = np.asarray(values)
-    if array.shape != (count,):
-        raise ValueError(f"{name} must have one entry per row, shape ({count},), got {array.shape}")
-    return array

@@ -176,7 +176,9 @@ def test_files(tmp_path, monkeypatch, write, dtype, large):
     found = read_activations(path)
     assert isinstance(found.x, Rows) == large
     assert np.array_equal(found.x, X) and found.name == "acts"
-    is_wide = dtype in ("float64", ">f8") or large and dtype in ("int64", "int32")  # on disk nobody has seen the largest
+    is_wide = dtype in ("float64", ">f8") or (
+        large and dtype in ("int64", "int32")
+    )  # on disk nobody has seen the largest
     assert found.x.dtype == (torch.float64 if is_wide else torch.float32)
     if not large:
         found.x[0] = 99

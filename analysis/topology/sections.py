@@ -14,7 +14,7 @@ MOST_LOOPS = 4
 
 def shape_sections(analyzer: Analyzer) -> list[Section]:
     """The report's sections about shape; of at most four loops there are pictures."""
-    from analysis.analyzer import Nothing
+    from analysis.nothing import Nothing
 
     described, found = analyzer.describe(), analyzer.loops()
     shape = Section(

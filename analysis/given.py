@@ -1,0 +1,50 @@
+"""What an analyzer is given: rows, points, and one entry of metadata for each."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.density import as_points
+from flows.flow import FunnelFlow
+from flows.inputs import as_rows
+from flows.outlying import RowWarning, outlying
+
+
+def rows_for(flow: FunnelFlow | None, x: object) -> torch.Tensor:
+    """Rows (N, D) as the flow takes them; without a flow, points (N, k) in float64."""
+    if flow is not None:
+        return as_rows(x, width=flow.front.features).to(flow.exits.tau)
+    return torch.from_numpy(as_points(x, "structure rows"))  # type: ignore[arg-type]
+
+
+def near(points: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Numbers of the points (N, k) that are not outlying; a warning names those."""
+    far = outlying(torch.from_numpy(points)).numpy()
+    if len(far):
+        more = f", ... ({len(far)} in all)" if len(far) > 8 else ""
+        warnings.warn(
+            f"set aside {len(far)} of {len(points)} rows that lie so far out as to set the scale of all others: "
+            f"{', '.join(map(str, far[:8]))}{more}; look at them, or drop them",
+            RowWarning,
+            stacklevel=3,
+        )
+    return np.setdiff1d(np.arange(len(points)), far)
+
+
+def each_row(name: str, values: ArrayLike | None, count: int) -> NDArray[Any] | None:
+    """Metadata (N,), one entry a row.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.shape != (count,):
+        raise ValueError(f"{name} must have one entry per row, shape ({count},), got {array.shape}")
+    return array
