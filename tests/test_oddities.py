@@ -47,7 +47,7 @@ def test_one_row_far_out_is_named_and_set_aside(far, column):
     x[17, column] = far
     ready = prepared(x)
     assert 17 not in ready.train and 17 not in ready.held_out and len(ready.train) + len(ready.held_out) == 3999
-    assert "1 of 4000 rows set aside: row lies so far out as to set the scale of all others (17)" in said(ready)
+    assert "1 of 4000 rows set aside: row 17 lies so far out as to set the scale of all others" in said(ready)
     assert (ready.flow.front.scales / prepared(clean).flow.front.scales - 1).abs().max() < 0.05
 
 
@@ -56,7 +56,7 @@ def test_first_tokens_of_one_great_length_are_set_aside(length):
     x, at = ring(), torch.arange(0, 4000, 125)  # .8 % of the rows
     x[at] = torch.nn.functional.normalize(normal(5), dim=0) * length
     assert outlying(x).tolist() == at.tolist()
-    assert "32 of 4000 rows set aside: rows lie" in said(prepared(x)) and "(32 in all)" in said(prepared(x))
+    assert "32 of 4000 rows set aside: rows 0, 125," in said(prepared(x)) and "(32 in all)" in said(prepared(x))
 
 
 def test_a_fiftieth_of_the_rows_far_out_in_one_column():
@@ -214,7 +214,7 @@ def test_rows_on_disk_are_checked_too(tmp_path, monkeypatch):
     x[7] = 1e6
     np.save(tmp_path / "x.npy", x.numpy())
     ready = prepare(training.read_activations(tmp_path / "x.npy"), ModelSettings(), PathSettings(), 0)
-    assert "row lies so far out as to set the scale of all others (7)" in said(ready)
+    assert "row 7 lies so far out as to set the scale of all others" in said(ready)
     assert "599 of 600 rows are identical to others" in said(ready)
 
 

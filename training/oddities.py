@@ -45,10 +45,10 @@ def set_aside(rows: Tensor, count: int) -> Oddity | None:
     """Rows (n,) of ``count`` that are outlying."""
     if not len(rows):
         return None
-    plural = "s lie" if len(rows) > 1 else " lies"
+    who, them = (f"rows {_listed(rows.tolist())} lie", "them") if len(rows) > 1 else (f"row {int(rows[0])} lies", "it")
     return Oddity(
-        f"{len(rows)} of {count} rows set aside: row{plural} so far out as to set the scale of all others "
-        f"({_listed(rows.tolist())}); look at them, drop them or fit them by themselves"
+        f"{len(rows)} of {count} rows set aside: {who} so far out as to set the scale of all others; look at {them}, drop {them} "
+        f"or fit {them} separately"
     )
 
 
