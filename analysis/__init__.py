@@ -11,6 +11,7 @@ _HOMES = {
     "intrinsic_dimension": "intrinsic",
     "two_nn": "intrinsic",
     "densest": "cores",
+    "irreducibility": "plane",
     "find_pieces": "clusters",
     "Pieces": "clusters",
     "agreement": "clusters",

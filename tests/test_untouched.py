@@ -91,6 +91,7 @@ ANALYSIS = {
     "intrinsic_dimension": lambda g: analysis.intrinsic_dimension(g.rows, points=20).curve,
     "two_nn": lambda g: analysis.two_nn(g.rows),
     "densest": lambda g: analysis.densest(g.s, neighbours=5),
+    "irreducibility": lambda g: analysis.irreducibility(g.rows[:, :2]).curve,
     "find_pieces": lambda g: analysis.find_pieces(g.s).labels_,
     "Pieces": None,
     "plane_angle": lambda g: analysis.plane_angle(g.s),

@@ -3,6 +3,7 @@
     python tests/benchmarks/known_shapes.py clouds --seeds 0 1 2   three public clouds, beside ripser
     python tests/benchmarks/known_shapes.py calendars            how the centres of days and months lie
     python tests/benchmarks/known_shapes.py rings                class means without an order that are called a ring
+    python tests/benchmarks/known_shapes.py planes               separability and mixture indices of GPT-2's calendars
     python tests/benchmarks/known_shapes.py null                 constants of analysis/topology/homology.py for support
 
 Data: ../shared/real, see its README.
@@ -141,9 +142,39 @@ def false_rings(given: argparse.Namespace) -> None:
         print(f"{what}, {len(kinds)} draws: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))))
 
 
+def planes(given: argparse.Namespace) -> None:
+    """Indices of Engels et al. in the planes of components 1 and 2, 2 and 3, beside shapes that are known."""
+    from analysis import irreducibility
+
+    gpt2, rng = np.load(REAL / "gpt2_clusters.npz"), np.random.default_rng(0)
+    at = 2 * np.pi / 7 * rng.integers(0, 7, 2000)
+    sets = {
+        "ring": rng.uniform(0, 2 * np.pi, 2000),
+        "seven clusters on a ring": at,
+        "seven clusters anywhere": rng.uniform(0, 2 * np.pi, 7)[rng.integers(0, 7, 2000)],
+    }
+    for name, t in sets.items():
+        rows = np.stack([np.cos(t), np.sin(t)], 1) + 0.1 * rng.normal(size=(2000, 2))
+        print(f"{name}: {irreducibility(rows)!r}")
+    print(f"Gaussian: {irreducibility(rng.normal(size=(2000, 2)))!r}")
+    for name in ("days", "months", "years"):
+        rows = gpt2[name] - gpt2[name].mean(0)
+        scores = rows @ np.linalg.svd(rows, full_matrices=False)[2].T
+        for first in (0, 1):
+            print(
+                f"GPT-2 {name}, components {first + 1} and {first + 2}: {irreducibility(scores[:, first : first + 2])!r}"
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    verbs = {"clouds": cloud_table, "null": null_table, "calendars": calendar_table, "rings": false_rings}
+    verbs = {
+        "clouds": cloud_table,
+        "null": null_table,
+        "calendars": calendar_table,
+        "rings": false_rings,
+        "planes": planes,
+    }
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     given = parser.parse_args()
