@@ -9,7 +9,7 @@ from flows import files, rows
 from flows.front import Front
 from flows.outlying import outlying
 from training.activations import Activations
-from training.oddities import DOUBTFUL, Oddity, below_the_floor, of_few_values, of_one_norm
+from training.oddities import DOUBTFUL, Oddity, below_the_floor, of_few_values, of_one_norm, too_few
 from training.preparing import prepare
 from training.settings import ModelSettings, PathSettings
 from training.twins import row_keys, twins_joined
@@ -229,3 +229,17 @@ def test_a_fit_where_gradients_are_off(mode):
     with mode():
         result = training.fit(x.clone(), **TINY)
     assert torch.equal(result.flow.transform(x), training.fit(x, **TINY).flow.transform(x))
+
+
+def test_few_rows_for_many_dimensions_make_any_verdict_doubtful():
+    few, enough = (prepared(normal(rows, 6)) for rows in (100, 300))
+    assert "85 training rows for 6 dimensions, fewer than 20 for each" in said(few) and "model.keep 4" in said(few)
+    assert "fewer than 20" not in said(enough)
+    assert too_few(100, 6).limit(0) == too_few(100, 6).limit(2) == 0.5
+
+
+def test_a_note_names_a_few_of_many_columns():
+    notes = prepared(normal(90, 12).repeat(2, 1)).notes
+    assert any(
+        "columns 0, 1, 2, 3, 4, 5, 6, 7, ... (12 in all) hold more than 1 % exact ties" in note for note in notes
+    )

@@ -13,6 +13,7 @@ from flows.rows import CHUNK, Rows
 DOUBTFUL = 0.5  # the largest confidence of a verdict that rows like these make doubtful
 _NAMED = 8  # of rows or columns, the first that a sentence names
 _FEW = 32  # values of a column that are few
+_ROWS_PER_DIMENSION = 20  # fewer hold no structure against noise; settings.ModelSettings.front goes by the same number
 _ROUNDING = 10  # times the precision of the numbers: what is smaller is rounding
 
 
@@ -38,14 +39,26 @@ class Oddity:
 def oddities(x: Tensor | Rows, front: Front) -> list[Oddity | None]:
     """What there is to say of rows (N, D) whose front is fitted; of more than 2^24 numbers that many are looked at."""
     sample = x[:: max(1, x.shape[0] * x.shape[1] // CHUNK)]
-    return [below_the_floor(sample, front), of_few_values(sample, float(front.floor)), of_one_norm(sample)]
+    few = too_few(x.shape[0], front.kept)
+    return [few, below_the_floor(sample, front), of_few_values(sample, float(front.floor)), of_one_norm(sample)]
+
+
+def too_few(rows: int, dims: int) -> Oddity | None:
+    """Fewer than 20 training rows for each dimension that enters the flow: neither structure nor its absence can be shown."""
+    if rows >= _ROWS_PER_DIMENSION * dims:
+        return None
+    return Oddity(
+        f"{rows} training rows for {dims} dimensions, fewer than {_ROWS_PER_DIMENSION} for each, show neither structure nor its "
+        f"absence: bring more rows, or let fewer directions in (model.keep {max(1, rows // _ROWS_PER_DIMENSION)})",
+        DOUBTFUL,
+    )
 
 
 def set_aside(rows: Tensor, count: int) -> Oddity | None:
     """Rows (n,) of ``count`` that are outlying."""
     if not len(rows):
         return None
-    who, them = (f"rows {_listed(rows.tolist())} lie", "them") if len(rows) > 1 else (f"row {int(rows[0])} lies", "it")
+    who, them = (f"rows {listed(rows.tolist())} lie", "them") if len(rows) > 1 else (f"row {int(rows[0])} lies", "it")
     return Oddity(
         f"{len(rows)} of {count} rows set aside: {who} so far out as to set the scale of all others; look at {them}, drop {them} "
         f"or fit {them} separately"
@@ -57,7 +70,7 @@ def centred(offset: list[int] | None) -> Oddity | None:
     if not offset:
         return None
     return Oddity(
-        f"whole numbers beyond 2^53 less the smallest of their column ({_listed(offset)}) were fitted; take the same off rows "
+        f"whole numbers beyond 2^53 less the smallest of their column ({listed(offset)}) were fitted; take the same off rows "
         "that you pass to the flow"
     )
 
@@ -74,7 +87,7 @@ def below_the_floor(x: Tensor, front: Front) -> Oddity | None:
         return None
     spreads = own.std(0)
     columns = front.columns[(spreads < floor) & (spreads > rounding)].tolist()
-    whole = f"; columns {_listed(columns)} lie there whole" if columns else ""
+    whole = f"; columns {listed(columns)} lie there whole" if columns else ""
     return Oddity(
         f"{count} directions below the noise floor {floor:.3g} were not examined{whole}: divide every column by its standard "
         f"deviation, or lower model.noise_floor to {float(idle[idle > rounding].min() / front.scales[0]) / 2:.0e}",
@@ -91,7 +104,7 @@ def of_few_values(x: Tensor, floor: float = 0.0) -> Oddity | None:
     if not columns:
         return None
     return Oddity(
-        f"columns {_listed(columns)} hold few distinct values: a lattice has no density, and structure found there is likely its "
+        f"columns {listed(columns)} hold few distinct values: a lattice has no density, and structure found there is likely its "
         "discreteness; leave them out, or add uniform noise of one step",
         DOUBTFUL,
         adds=True,
@@ -116,6 +129,7 @@ def of_one_norm(x: Tensor) -> Oddity | None:
     )
 
 
-def _listed(numbers: list[int]) -> str:
+def listed(numbers: list[int]) -> str:
+    """The first eight of them, and how many there are."""
     more = f", ... ({len(numbers)} in all)" if len(numbers) > _NAMED else ""
     return f"{', '.join(map(str, numbers[:_NAMED]))}{more}"

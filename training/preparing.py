@@ -17,7 +17,7 @@ from flows.relevance import Relevance, measure
 from flows.rows import Picked
 from training.activations import Activations
 from training.batches import WhiteRows
-from training.oddities import Oddity, centred, oddities, set_aside
+from training.oddities import Oddity, centred, listed, oddities, set_aside
 from training.settings import ModelSettings, PathSettings
 from training.twins import twins_joined
 from training.whitening import White, whitened
@@ -203,6 +203,6 @@ def _notes(flow: FunnelFlow) -> list[str]:
     jittered = front.jittered.nonzero().squeeze(1).tolist()
     if jittered:
         notes.append(
-            f"columns {jittered} hold more than 1 % exact ties: jittered at the noise floor {float(front.floor):.3g}"
+            f"columns {listed(jittered)} hold more than 1 % exact ties: jittered at the noise floor {float(front.floor):.3g}"
         )
     return notes
