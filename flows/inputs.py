@@ -137,7 +137,7 @@ def as_tensor(x: Any, name: str) -> Tensor:
         raise TypeError(f"{name} must be a plain array, got {type(x).__name__}; drop the masked rows and pass x.data")
     if hasattr(x, "toarray"):
         raise TypeError(f"{name} must be a dense array, got a sparse {type(x).__name__}; pass x.toarray()")
-    got = type(x).__name__
+    got, given = type(x).__name__, x
     try:
         if hasattr(x, "__array__"):
             x = x.__array__()
@@ -146,10 +146,22 @@ def as_tensor(x: Any, name: str) -> Tensor:
                 x = x.astype(x.dtype.newbyteorder("="), order="C")
         return torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        remedy = "pass a tensor or numpy array of numbers"
+        remedy = _way_in(given)
         if "|V2" in got:  # what numpy makes of bfloat16
             remedy = "save bfloat16 as .pt or .safetensors, or as float32"
         raise TypeError(f"{name} must be an array of numbers, got {got} ({error}); {remedy}") from None
+
+
+def _way_in(x: Any) -> str:
+    """What to pass instead of a container that is no array: a table's numbers, an entry, a saved proxy's value."""
+    if hasattr(x, "to_numpy"):
+        return "choose the columns of numbers and pass their .to_numpy()"
+    if hasattr(x, "keys") and hasattr(x, "__getitem__"):
+        return f"pass one of its entries by name: {', '.join(str(key) for key in list(x.keys())[:5]) or 'it has none'}"
+    for attribute, whose in (("X", "the matrix of an AnnData"), ("value", "the tensor of a saved proxy")):
+        if hasattr(x, attribute):
+            return f"pass its .{attribute}, {whose}"
+    return "pass a tensor or numpy array of numbers"
 
 
 def nearest(word: str, choices: Iterable[str], shown: int = 12) -> str:

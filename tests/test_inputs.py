@@ -1,5 +1,7 @@
 """What users hand in: good rows in every container, and each kind of bad rows with an error that says what to do."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -138,3 +140,45 @@ def test_sparse_matrices_say_how():
 
     with pytest.raises(TypeError, match=r"must be a dense array, got a sparse csr_matrix; pass x.toarray\(\)"):
         as_rows(sparse.csr_matrix(np.eye(3)))
+
+
+class Table:
+    """As a data frame with a column of text."""
+
+    def __array__(self):
+        return np.array([["a", 1.0], ["b", 2.0]], dtype=object)
+
+    def to_numpy(self):
+        return self.__array__()
+
+
+class Frame(Table):
+    def __array__(self):
+        return np.arange(6.0).reshape(3, 2)
+
+
+class Annotated:
+    X = np.ones((3, 2))
+
+
+class Proxy:
+    value = torch.ones(3, 2)
+
+
+def test_what_exposes_an_array_goes_in():
+    assert torch.equal(as_rows(Frame()), torch.arange(6.0, dtype=torch.float64).reshape(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        (Table(), "choose the columns of numbers and pass their .to_numpy()"),
+        ({"blocks.0.hook_resid_post": torch.ones(3, 2)}, "pass one of its entries by name: blocks.0.hook_resid_post"),
+        (Annotated(), "pass its .X, the matrix of an AnnData"),
+        (Proxy(), "pass its .value, the tensor of a saved proxy"),
+        (object(), "pass a tensor or numpy array of numbers"),
+    ],
+)
+def test_containers_say_the_way_in(given, way):
+    with pytest.raises(TypeError, match=r"activations must be an array of numbers, got .*" + re.escape(way)):
+        as_rows(given)
