@@ -9,7 +9,7 @@ from flows import files, rows
 from flows.front import Front
 from flows.outlying import outlying
 from training.activations import Activations
-from training.oddities import DOUBTFUL, Oddity, below_the_floor, of_few_values, of_one_norm, too_few
+from training.oddities import DOUBTFUL, Oddity, below_the_floor, in_a_series, of_few_values, of_one_norm, too_few
 from training.preparing import prepare
 from training.settings import ModelSettings, PathSettings
 from training.twins import row_keys, twins_joined
@@ -243,3 +243,18 @@ def test_a_note_names_a_few_of_many_columns():
     assert any(
         "columns 0, 1, 2, 3, 4, 5, 6, 7, ... (12 in all) hold more than 1 % exact ties" in note for note in notes
     )
+
+
+def test_a_recording_is_told_to_say_which_rows_belong_together():
+    steps = normal(2000, 4)
+    walk = steps.clone()
+    for i in range(1, len(walk)):  # likeness of neighbours .98, as of smoothed rates at 40 Hz
+        walk[i] = 0.98 * walk[i - 1] + 0.2 * steps[i]
+    assert "rows next to one another are alike" in said(prepared(walk))
+    assert "alike" not in said(prepared(walk, sources=torch.arange(2000) // 100))
+    assert "alike" not in said(prepared(walk[torch.randperm(2000, generator=torch.Generator().manual_seed(0))]))
+
+
+def test_rows_sorted_by_class_are_no_recording():
+    rows = normal(2000, 4) + 20 * normal(10, 4, seed=1).repeat_interleave(200, 0)
+    assert in_a_series(rows) is None and in_a_series(normal(300, 4)) is None

@@ -14,6 +14,7 @@ DOUBTFUL = 0.5  # the largest confidence of a verdict that rows like these make 
 _NAMED = 8  # of rows or columns, the first that a sentence names
 _FEW = 32  # values of a column that are few
 _ROWS_PER_DIMENSION = 20  # fewer hold no structure against noise; settings.ModelSettings.front goes by the same number
+_OTHERS = 200  # rows that a series is told by
 _ROUNDING = 10  # times the precision of the numbers: what is smaller is rounding
 
 
@@ -72,6 +73,27 @@ def centred(offset: list[int] | None) -> Oddity | None:
     return Oddity(
         f"whole numbers beyond 2^53 less the smallest of their column ({listed(offset)}) were fitted; take the same off rows "
         "that you pass to the flow"
+    )
+
+
+def in_a_series(x: Tensor | Rows) -> Oddity | None:
+    """Rows (N, D) of a recording: most are nearer to the next row than to any of 200 others from elsewhere."""
+    count = x.shape[0]
+    if count < 2 * _OTHERS:
+        return None
+    at = torch.linspace(0, count - 2, _OTHERS).long()
+    own, following = x[at].double(), x[at + 1].double()
+    others = torch.cdist(own, own)
+    others[(at[:, None] - at).abs() < count / 20] = torch.inf
+    share = float(((own - following).norm(dim=1) < others.amin(1)).double().mean())
+    if share <= 0.5:
+        return None
+    return Oddity(
+        f"rows next to one another are alike ({share:.0%} are nearer to the next row than to any of {_OTHERS} others), as in a "
+        "recording: split row by row, held-out rows have near twins among the training rows; say which rows belong together, "
+        "for instance groups=np.arange(len(x)) // 400, blocks longer than the likeness lasts",
+        DOUBTFUL,
+        adds=True,
     )
 
 

@@ -17,7 +17,7 @@ from flows.relevance import Relevance, measure
 from flows.rows import Picked
 from training.activations import Activations
 from training.batches import WhiteRows
-from training.oddities import Oddity, centred, listed, oddities, set_aside
+from training.oddities import Oddity, centred, in_a_series, listed, oddities, set_aside
 from training.settings import ModelSettings, PathSettings
 from training.twins import twins_joined
 from training.whitening import White, whitened
@@ -58,9 +58,10 @@ def prepare(
         )
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed must lie in [0, 2**31), got {seed}")
+    series = in_a_series(activations.x) if activations.sources is None else None
     activations, twins = twins_joined(activations)
     aside = outlying(activations.x)
-    known = (centred(activations.about.get("offset")), twins, set_aside(aside, len(activations)))
+    known = (centred(activations.about.get("offset")), series, twins, set_aside(aside, len(activations)))
     train, held_out = _split(activations, aside, path.held_out, seed)
     held_out = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(seed))]
     activations, nuisance, notes = without_nuisance(activations, train)
