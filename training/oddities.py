@@ -90,8 +90,8 @@ def in_a_series(x: Tensor | Rows) -> Oddity | None:
         return None
     return Oddity(
         f"rows next to one another are alike ({share:.0%} are nearer to the next row than to any of {_OTHERS} others), as in a "
-        "recording or among rows of one prompt: split row by row, held-out rows have near twins among the training rows; say which "
-        "rows belong together, for instance groups=np.arange(len(x)) // 400, blocks longer than the likeness lasts",
+        "recording or among rows of one prompt: split row by row, held-out rows have near twins among the training rows; say "
+        "which rows belong together, for instance groups=np.arange(len(x)) // 400, blocks longer than the likeness lasts",
         DOUBTFUL,
         adds=True,
     )
