@@ -121,5 +121,5 @@ def test_unusable_neighbours_are_refused() -> None:
 
 def test_names_load_on_first_use() -> None:
     assert set(dir(analysis)) == set(analysis.__all__) >= {"Analyzer", "find_pieces"}
-    with pytest.raises(AttributeError, match="no attribute 'nothing'; it has Aligner, Analyzer"):
-        analysis.nothing  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'absent'; it has Aligner, Analyzer"):
+        analysis.absent  # noqa: B018
