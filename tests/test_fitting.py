@@ -12,12 +12,12 @@ import training
 from training.activations import Activations
 from training.batches import StepBatches
 from training.checkpoints import Checkpoint
-from training.course import Course
 from training.fitting import run
 from training.preparing import prepare
 from training.progress import Progress
 from training.settings import ModelSettings, PathSettings
 from training.stopping import StoppedError
+from training.supports import left_out
 
 TINY = {
     "settle": 4,
@@ -118,7 +118,7 @@ def test_same_seed_same_bits(untouched_rng):
     assert not torch.equal(first.flow.field.W1, tiny_run(seed=1).flow.field.W1)
 
 
-def test_supports_left_out_beside_the_chosen_one_are_debiased_too():
+def test_supports_left_out_next_to_the_chosen_one_are_debiased_too():
     x = training.planted("torus", 400, noise_dims=3, seed=0).x
     few = training.fit(x, null_worth=1e-4, **{**TINY, "points_per_decade": 8}, most_supports=2)
     met = sorted({0, *few.path["k"][few.path["stage"] == "ramp"].tolist()})
@@ -126,23 +126,21 @@ def test_supports_left_out_beside_the_chosen_one_are_debiased_too():
     assert set(met) < set(few.J), "two were left out, on either side of the one that the reopening test added"
 
 
-def course_at(chosen, debiased, met):
-    course = Course.__new__(Course)
-    course.path = PathSettings()
-    course.progress = Progress(chosen=chosen, debiased={k: {} for k in debiased}, snapshots={k: {} for k in met})
-    return course
+def next_of(chosen, debiased, met):
+    progress = Progress(chosen=chosen, debiased={k: {} for k in debiased}, snapshots={k: {} for k in met})
+    return left_out(progress, PathSettings().most_supports)
 
 
 def test_the_run_of_supports_left_out_next_to_the_chosen_one_is_halved():
     met = range(33)
-    assert course_at(9, [0, 1, 6, 9, 29], met)._left_out() == 19
-    assert course_at(9, [0, 1, 6, 9, 19], met)._left_out() == 14
-    assert course_at(9, [0, 1, 6, 9, 10], met)._left_out() == 8
-    assert course_at(9, [0, 1, 8, 9, 10], met)._left_out() is None, "neighbours are known"
-    assert course_at(9, [0, 6, 9, 29], [0, 6, 9, 29])._left_out() is None, "all were debiased"
-    assert course_at(32, [0, 1, 6, 9, 32], met)._left_out() == 21, "the largest has neighbours on one side"
-    assert course_at(0, [0, 9], met)._left_out() is None, "nothing but noise"
-    assert course_at(9, [*range(0, 20, 3), 32, 31, 30, 29, 28], met)._left_out() is None, "four more at most"
+    assert next_of(9, [0, 1, 6, 9, 29], met) == 19
+    assert next_of(9, [0, 1, 6, 9, 19], met) == 14
+    assert next_of(9, [0, 1, 6, 9, 10], met) == 8
+    assert next_of(9, [0, 1, 8, 9, 10], met) is None, "neighbours are known"
+    assert next_of(9, [0, 6, 9, 29], [0, 6, 9, 29]) is None, "all were debiased"
+    assert next_of(32, [0, 1, 6, 9, 32], met) == 21, "the largest has neighbours on one side"
+    assert next_of(0, [0, 9], met) is None, "nothing but noise"
+    assert next_of(9, [*range(0, 20, 3), 32, 31, 30, 29, 28], met) is None, "four more at most"
 
 
 class StopAt(Callback):

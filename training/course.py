@@ -6,10 +6,7 @@ All of its state is plain data and tensors (:meth:`Course.state_dict`), so a res
 
 import copy
 import math
-from collections import Counter
-from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,12 +18,12 @@ from training.measuring import evaluated, latent
 from training.objective import Charges, Terms, objective
 from training.progress import Progress
 from training.schedule import Schedule
-from training.selection import Choice, choose, lower_hull
+from training.selection import Choice, choose
 from training.settings import ModelSettings, PathSettings
 from training.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
+from training.supports import held_out_J, left_out, mean_J, off_hull, proposals
 
 _GAIN_MEMORY = 0.9
-_REFINED = 4  # most supports that are debiased beyond path.most_supports, next to the chosen one
 _OF_THE_TRY = ("good", "retries", "began")
 
 
@@ -221,19 +218,9 @@ class Course(Schedule):
         if 0 not in self.progress.snapshots:
             self.flow.exits.set_open(torch.zeros_like(self.flow.gates, dtype=torch.bool))
             self._snapshot()
-        self.progress.queue = self._proposals()
+        self.progress.queue = proposals(self.progress, self.path)
         self.progress.stage = "debias"
         self._begin_debias()
-
-    def _proposals(self) -> list[int]:
-        """The k to debias: 0, the largest, and all others that were met or those that the ramp stayed at longest."""
-        met, most = sorted(self.progress.snapshots), self.path.most_supports
-        if len(met) <= most:
-            return [met[0], *met[:0:-1][:1], *met[1:-1]]
-        stay = Counter(row["k"] for row in self.progress.path if row["stage"] == "ramp")
-        longest = sorted(met[1:-1], key=lambda k: -stay[k])[: most - 2]
-        self._note(f"{len(met)} supports met, {most} debiased: those at which the ramp stayed longest")
-        return [met[0], met[-1], *sorted(longest)]
 
     def _load(self, snapshot: dict) -> None:
         self.flow.load_state_dict(snapshot["flow"])
@@ -255,13 +242,17 @@ class Course(Schedule):
         """Another round from here, until one gains less than the path resolves over the round before; the best stands."""
         progress = self.progress
         k, now = progress.queue[0], self._measured()
-        best, J = progress.debiased.get(k), _mean_J(now)
-        if best is None or _mean_J(best) > J:
+        best, J = progress.debiased.get(k), mean_J(now)
+        if best is None or mean_J(best) > J:
             progress.debiased[k] = now
         gained = progress.round_J[-1] - J if progress.round_J else math.inf
         progress.round_J.append(J)
         going = gained > self.path.screen_lam or k == 0  # what moves all structure to noise starts with a plateau
-        if going and len(progress.round_J) < self.path.debias_rounds and not self._off_hull(k):
+        if (
+            going
+            and len(progress.round_J) < self.path.debias_rounds
+            and not off_hull(progress, k, self.path.screen_lam)
+        ):
             return
         if k:
             progress.later = max(progress.later, progress.round_J[0] - min(progress.round_J))
@@ -272,24 +263,12 @@ class Course(Schedule):
         else:
             self._after_choice()
 
-    def _off_hull(self, k: int) -> bool:
-        """Whether support k lies above the hull of the others by more than twice what later rounds brought elsewhere.
-
-        More rounds could not make it best at any lambda, so it does not get them.
-        """
-        others = {n: values for n, values in self.held_out_J().items() if n != k}
-        hull = lower_hull(others) if len(others) > 1 else []
-        if not hull or not hull[0].k < k < hull[-1].k:
-            return False
-        chord = float(np.interp(k, [v.k for v in hull], [v.J for v in hull]))
-        return _mean_J(self.progress.debiased[k]) - 2 * self.progress.later - self.path.screen_lam > chord
-
     def _after_choice(self) -> None:
-        """Debias what was left out beside k, then what the reopening test adds, if that is a k not seen yet; else narrow."""
+        """Debias what was left out next to k, then what the reopening test adds, if that is a k not seen yet; else narrow."""
         progress = self.progress
         progress.chosen = self.choice().structure_dim
-        if (beside := self._left_out()) is not None:
-            progress.queue = [beside]
+        if (neighbour := left_out(progress, self.path.most_supports)) is not None:
+            progress.queue = [neighbour]
             return self._begin_debias()
         self._load(progress.debiased[progress.chosen])
         gains = self._reopening_gains(self._open_now())
@@ -307,17 +286,6 @@ class Course(Schedule):
         progress.final = progress.debiased[progress.chosen]["rows"]
         progress.stage = "narrow" if self.path.narrow else "done"
 
-    def _left_out(self) -> int | None:
-        """Of the supports met but not debiased next to the chosen one, the middle of the longer run; None where none is left."""
-        progress = self.progress
-        known = sorted(progress.debiased)
-        if not progress.chosen or len(known) >= self.path.most_supports + _REFINED:
-            return None
-        at = known.index(progress.chosen)
-        gaps = [[k for k in progress.snapshots if a < k < b] for a, b in pairwise(known[max(at - 1, 0) : at + 2])]
-        longer: list[int] = max(gaps, key=len)
-        return sorted(longer)[len(longer) // 2] if longer else None
-
     def _after_narrow(self) -> None:
         """Keep the narrowed flow unless it lost more than two standard errors over the debiased one."""
         progress = self.progress
@@ -333,11 +301,7 @@ class Course(Schedule):
 
     def choice(self) -> Choice:
         """The verdict over the supports debiased so far."""
-        return choose(self.held_out_J(), self.null_worth)
-
-    def held_out_J(self) -> dict[int, np.ndarray]:
-        """For every support debiased so far, its held-out rows' NLL + kappa * kinetic energy (n,)."""
-        return {k: v["rows"][:, 0].numpy() for k, v in self.progress.debiased.items()}
+        return choose(held_out_J(self.progress), self.null_worth)
 
     # pieces
 
@@ -430,7 +394,3 @@ def _finite(rows: Tensor) -> Tensor:
     if not bool(torch.isfinite(rows).all()):
         raise DivergedError("the flow's values on held-out or latent rows are not finite")
     return rows
-
-
-def _mean_J(measured: dict) -> float:
-    return float(measured["rows"][:, 0].mean())

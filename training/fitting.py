@@ -25,6 +25,7 @@ from training.preparing import Prepared, prepare
 from training.selection import Vertex, resampled
 from training.settings import ModelSettings, PathSettings, split_settings
 from training.stepping import enough_steps
+from training.supports import held_out_J
 
 
 @dataclass
@@ -312,7 +313,7 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         null=null,
         structure_dim=choice.structure_dim,
         confidence=min([choice.confidence, *(oddity.limit(choice.structure_dim) for oddity in prepared.oddities)]),
-        resampled=resampled(course.held_out_J(), course.null_worth, seed=course.seed),
+        resampled=resampled(held_out_J(progress), course.null_worth, seed=course.seed),
         nll=float(final[1]) + prepared.offset,
         kl=kl,
         kinetic=float(final[0] - final[-1]) / course.model.kappa if course.model.kappa else float("nan"),
