@@ -85,11 +85,12 @@ class Analyzer:
         seed: int = 0,
         question: Question | None = None,
     ):
-        worths = np.asarray(run.result.get("worth", []) if run else getattr(flow, "worth", []), dtype=float)
+        worths: ArrayLike = run.result.get("worth", []) if run else []
         if isinstance(flow, Untangling):
             flow = untangled_of(flow)
         if isinstance(flow, Fitted):
             own = rows_of(flow, x)
+            worths = flow.worth
             flow, x, rows = flow.flow, own["x"], own["rows"] if rows is None else rows
             labels = own["labels"] if labels is None else labels
             sources = own["sources"] if sources is None else sources
@@ -97,7 +98,7 @@ class Analyzer:
             question = own["question"] if question is None else question
         self._flow = cast("FunnelFlow | None", flow)  # an untangled flow has the same methods
         self.run, self.seed, self.question = run, seed, question
-        self._worth = float(worths.sum()) if worths.size else float("nan")
+        self._worth = float(np.sum(worths)) if np.size(worths) else float("nan")
         self.x = rows_for(self._flow, x)
         count = len(self.x)
         self.labels = each_row("labels", labels, count)

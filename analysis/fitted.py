@@ -23,6 +23,7 @@ class Fitted(Protocol):
     activations: Any
     held_out: NDArray[np.int64]
     train: NDArray[np.int64]
+    worth: NDArray[np.float64]
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.density import as_points
 from flows.flow import FunnelFlow
 from flows.inputs import as_rows
-from flows.outlying import RowWarning, outlying
+from flows.outlying import RowWarning, named, outlying
 
 
 def rows_for(flow: FunnelFlow | None, x: object) -> torch.Tensor:
@@ -24,16 +24,14 @@ def rows_for(flow: FunnelFlow | None, x: object) -> torch.Tensor:
 
 def near(points: NDArray[np.float64]) -> NDArray[np.intp]:
     """Numbers of the points (N, k) that are not outlying; a warning names those."""
-    far = outlying(torch.from_numpy(points)).numpy()
+    far = outlying(torch.from_numpy(points))
     if len(far):
-        more = f", ... ({len(far)} in all)" if len(far) > 8 else ""
         warnings.warn(
-            f"set aside {len(far)} of {len(points)} rows that lie so far out as to set the scale of all others: "
-            f"{', '.join(map(str, far[:8]))}{more}; look at them, or drop them",
+            named(far, len(points)),
             RowWarning,
             stacklevel=3,
         )
-    return np.setdiff1d(np.arange(len(points)), far)
+    return np.setdiff1d(np.arange(len(points)), far.numpy())
 
 
 def each_row(name: str, values: ArrayLike | None, count: int) -> NDArray[Any] | None:

@@ -15,6 +15,7 @@ _CHANCE = 1e-5  # of a gap as wide in a tail as heavy as that of Student's t wit
 _TAIL = 3.0
 _GAP = 5.0  # the least ratio of radii
 _WIDEST = 512  # columns up to which principal directions are looked for; beyond it the columns stand for them
+_NAMED = 8
 _QUANTILES = ((0.1587, 0.8413, 1.0), (0.025, 0.975, 1.96))
 
 
@@ -44,6 +45,16 @@ def outlying(x: Tensor | Rows) -> Tensor:
         return order[:0]
     found = order[: int(gaps[-1]) + 1].sort().values
     return found if _dominates(x, found, directions, centre) else order[:0]
+
+
+def named(rows: Tensor, count: int) -> str:
+    """What to say of outlying rows (n,) of ``count``, the first eight by number."""
+    numbers = ", ".join(map(str, rows[:_NAMED].tolist())) + (", ..." if len(rows) > _NAMED else "")
+    who, them = (f"rows {numbers} lie", "them") if len(rows) > 1 else (f"row {numbers} lies", "it")
+    return (
+        f"{len(rows)} of {count} rows set aside: {who} so far out as to set the scale of all others; look at {them}, drop {them} "
+        f"or fit {them} separately"
+    )
 
 
 def _directions(x: Tensor | Rows) -> Tensor:

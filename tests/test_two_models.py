@@ -12,6 +12,7 @@ from analysis.alignment import foscttm
 from analysis.alignment.assignment import assignments
 from analysis.alignment.frame import Frame, outward
 from analysis.alignment.geometry import elsewhere
+from analysis.alignment.layer import layers
 from analysis.alignment.nodes import clearest, cut, silhouette
 from analysis.alignment.nuisance import without
 from analysis.alignment.permuted import group_of
@@ -263,3 +264,15 @@ def test_rows_of_one_continuum_retrieve_one_another():
     assert foscttm(frames[0](both @ a) @ found, frames[1](both @ b)) < 0.02
     other = random_map(*found.shape, rng)
     assert rows.nearness(found) > rows.nearness(other)
+
+
+def test_rows_retrieve_one_another_only_where_nothing_is_known_of_them(monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 240, 24))
+    sides = Side.of(a, "a", None, 0), Side.of(b, "b", None, 0)
+    monkeypatch.setattr(Retrieval, "found", lambda rows: np.eye(rows.a.shape[1], rows.b.shape[1]))
+    monkeypatch.setattr(Retrieval, "nearness", lambda rows, matrix: float(matrix[0, 0] == 1))
+    rival = np.zeros((2, 2))
+    pairs, labels = np.arange(5)[:, None] * [1, 1], (np.arange(240) % 2,) * 2
+    for known, count in (((None, None), 1), ((pairs, None), 0), ((None, labels), 0)):
+        assert len(layers(*sides, *known, None, 0).search._retrieved(rival)) == count

@@ -101,7 +101,7 @@ class Activations:
         ]
         return f"Activations({self.name!r}, {len(self.x)} rows x {self.x.shape[1]}{''.join(counts)})"
 
-    def split(self, held_out: float = 0.15, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def split(self, held_out: float = 0.15, seed: int = 0, aside: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Splits the rows in two, all the rows of one source on the same side.
 
         Random through `seed` alone: clouds with the same sources are split alike.
@@ -109,6 +109,7 @@ class Activations:
         Args:
             held_out: the share of rows to hold out, in (0, 1); met up to the size of a source.
             seed: of the order in which sources are drawn.
+            aside: numbers of rows that are on neither side.
 
         Returns:
             Indices of the training rows and of the held-out rows, int64, ascending, neither empty.
@@ -119,13 +120,15 @@ class Activations:
         if not 0 < held_out < 1:
             raise ValueError(f"held_out must lie strictly between 0 and 1, got {held_out}; try 0.15")
         rows = torch.arange(len(self))
-        source, sizes = rows, torch.ones_like(rows)
+        if aside is not None and len(aside):
+            rows = rows[~torch.isin(rows, aside)]
+        source, sizes = torch.arange(len(rows)), torch.ones_like(rows)
         if self.sources is not None:
-            _, source, sizes = self.sources.unique(return_inverse=True, return_counts=True)
+            _, source, sizes = self.sources[rows].unique(return_inverse=True, return_counts=True)
         if len(sizes) < 2:
             raise ValueError(f"a split needs at least 2 sources, got {len(sizes)}; pass rows of more sources")
         order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(seed))
-        is_held = fitting(sizes, order, held_out * len(self))[source]
+        is_held = fitting(sizes, order, held_out * len(rows))[source]
         return rows[~is_held], rows[is_held]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flows.front import Front
+from flows.outlying import named
 from flows.rows import CHUNK, Rows
 
 DOUBTFUL = 0.5  # the largest confidence of a verdict that rows like these make doubtful
@@ -57,13 +58,7 @@ def too_few(rows: int, dims: int) -> Oddity | None:
 
 def set_aside(rows: Tensor, count: int) -> Oddity | None:
     """Rows (n,) of ``count`` that are outlying."""
-    if not len(rows):
-        return None
-    who, them = (f"rows {listed(rows.tolist())} lie", "them") if len(rows) > 1 else (f"row {int(rows[0])} lies", "it")
-    return Oddity(
-        f"{len(rows)} of {count} rows set aside: {who} so far out as to set the scale of all others; look at {them}, drop {them} "
-        f"or fit {them} separately"
-    )
+    return Oddity(named(rows, count)) if len(rows) else None
 
 
 def centred(offset: list[int] | None) -> Oddity | None:

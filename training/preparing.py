@@ -62,7 +62,7 @@ def prepare(
     activations, twins = twins_joined(activations)
     aside = outlying(activations.x)
     known = (centred(activations.about.get("offset")), series, twins, set_aside(aside, len(activations)))
-    train, held_out = _split(activations, aside, path.held_out, seed)
+    train, held_out = activations.split(path.held_out, seed, aside)
     held_out = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(seed))]
     activations, nuisance, notes = without_nuisance(activations, train)
     x = activations.x
@@ -91,18 +91,6 @@ def prepare(
     offset = -float(flow.front.ladj + flow.front.idle_log_prob(x[held_out].to(flow.exits.tau)).mean())
     batches = WhiteRows(white, white_held, path.batch, seed)
     return Prepared(flow, batches, train, held_out, offset, notes, activations, relevance, odd)
-
-
-def _split(activations: Activations, aside: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Training and held-out rows by source, rows ``aside`` on neither side."""
-    if not len(aside):
-        return activations.split(share, seed)
-    kept = torch.ones(len(activations), dtype=torch.bool)
-    kept[aside] = False
-    sources = None if activations.sources is None else activations.sources[kept]
-    train, held_out = Activations(torch.zeros(int(kept.sum()), 1), sources=sources).split(share, seed)
-    numbers = kept.nonzero().flatten()
-    return numbers[train], numbers[held_out]
 
 
 def without_nuisance(activations: Activations, train: Tensor) -> tuple[Activations, Nuisance | None, list[str]]:

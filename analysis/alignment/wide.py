@@ -110,8 +110,13 @@ class Search:
         return Wide(Solution(judge, reached, Agreement(optima, group, ()), ([], [])), self.nodes, assigned, orders[0])
 
     def _retrieved(self, rival: Floats) -> list[Rigid]:
-        """Where there are no pieces to speak of: the map of rows that retrieve one another, if it fits better than the rival."""
-        if any(cuts.clearness >= UNCLEAR for cuts in self.nodes) or not enough(*(cloud.s for cloud in self.clouds)):
+        """Where there are no pieces to speak of: the map of rows that retrieve one another, if it fits better than the rival.
+
+        What is known of the rows (pairs, labels, a shared function) tells more than this, which does not look at it.
+        """
+        known = self.anchor is not None or self.clouds[0].shared.shape[1] > 0
+        clear = any(cuts.clearness >= UNCLEAR for cuts in self.nodes)
+        if known or clear or not enough(*(cloud.s for cloud in self.clouds)):
             return []
         rows = Retrieval(self.clouds[0].s, self.clouds[1].s, self.seed)
         matrix = rows.found()

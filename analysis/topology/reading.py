@@ -95,7 +95,7 @@ def read_piece(rows: Floats, density: Mixture, rng: np.random.Generator, mass: f
     looks = k > 2 and (thick.dimension == 2 or (thick.is_solid and k == 3))
     betti, voids = {}, Diagram((), ())
     for prime in (3, 2) if looks else ():
-        voids = diagram(landmarks, 2, prime, _largest(landmarks, cover))
+        voids = diagram(landmarks, 2, prime, largest_scale(landmarks, cover))
         same = _at_one_scale(diagram(landmarks, 1, prime), cover)
         betti[prime] = (same.count(SIGNIFICANT), voids.count(SIGNIFICANT))
     if not looks:
@@ -167,7 +167,7 @@ def _at_one_scale(found: Diagram, cover: float) -> Diagram:
     return Diagram(tuple(found.bars[n] for n in kept), tuple(found.cocycles[n] for n in kept))
 
 
-def _largest(landmarks: Floats, cover: float) -> float:
+def largest_scale(landmarks: Floats, cover: float) -> float:
     """The scale up to which voids are looked for."""
     share = min(1.0, MOST_NEIGHBOURS / len(landmarks))
     return float(min(VOIDS_UP_TO * cover, np.quantile(pdist(landmarks), share)))

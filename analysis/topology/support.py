@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import cdist, pdist
+from scipy.spatial.distance import cdist
 
 from analysis.cores import densest
 from analysis.progress import tracked
 from analysis.topology.branches import off_the_loops, shared_way
 from analysis.topology.homology import Diagram, diagram
 from analysis.topology.naming import kind_of
-from analysis.topology.reading import GAP, SIGNIFICANT, VOIDS_UP_TO, WAY_THROUGH, Reading, angles_of
+from analysis.topology.reading import GAP, SIGNIFICANT, WAY_THROUGH, Reading, angles_of, largest_scale
 from analysis.topology.ridge import Thickness
 from flows.landmarks import maxmin
 
@@ -31,7 +31,6 @@ ROWS_A_DRAW = 8000
 FEWEST_ROWS = 100
 LANDMARKS, THICK_LANDMARKS, FEWEST_LANDMARKS = 500, 250, 60
 ROWS_A_LANDMARK = 10
-MEAN_NEIGHBOURS = 80  # landmarks within the largest scale at which voids are looked for
 VOIDS_FROM = 2.75  # covering radii: where so many neighbours are nearer than that, no void is seen
 JOINED = 2.0  # covering radii: landmarks along what rows cover are linked there
 SMALL_PART = 0.05  # of the rows: what is smaller counts as strays
@@ -131,7 +130,7 @@ def _read(core: Floats, rng: np.random.Generator) -> tuple[int, Reading]:
     chosen, cover = maxmin(used, min(LANDMARKS, most), rng)
     landmarks = used[chosen]
     k = landmarks.shape[1]
-    largest = _largest(landmarks, cover)
+    largest = largest_scale(landmarks, cover)
     looks = k > 2 and largest >= VOIDS_FROM * cover
     if not looks and len(landmarks) > THICK_LANDMARKS:  # the first of a spread are a spread
         landmarks = landmarks[:THICK_LANDMARKS]
@@ -161,12 +160,6 @@ def _read(core: Floats, rng: np.random.Generator) -> tuple[int, Reading]:
         route="support",
     )
     return _pieces(used, landmarks, cover), reading
-
-
-def _largest(landmarks: Floats, cover: float) -> float:
-    """The scale up to which voids are looked for."""
-    share = min(1.0, MEAN_NEIGHBOURS / len(landmarks))
-    return float(min(VOIDS_UP_TO * cover, np.quantile(pdist(landmarks), share)))
 
 
 def _pieces(used: Floats, landmarks: Floats, cover: float) -> int:

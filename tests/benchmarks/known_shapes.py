@@ -50,7 +50,8 @@ def null_table(given: argparse.Namespace) -> None:
     """Gumbel laws of the largest log log(death / birth) without a loop, ten rows a landmark, and of its height above q75."""
     from ripser import ripser
 
-    from analysis.topology.support import MASS, NEIGHBOURS, ROWS_A_LANDMARK, _largest, densest
+    from analysis.topology.reading import largest_scale
+    from analysis.topology.support import MASS, NEIGHBOURS, ROWS_A_LANDMARK, densest
     from flows.landmarks import maxmin
 
     rng = np.random.default_rng(0)
@@ -63,7 +64,7 @@ def null_table(given: argparse.Namespace) -> None:
             rows = rng.normal(size=(round(ROWS_A_LANDMARK * count / MASS), len(blob[name]))) @ blob[name]
             rows = rows[densest(rows, MASS, NEIGHBOURS)]
             chosen, cover = maxmin(rows, count, rng)
-            largest = math.inf if degree == 1 else _largest(rows[chosen], cover)
+            largest = math.inf if degree == 1 else largest_scale(rows[chosen], cover)
             bars = ripser(rows[chosen], maxdim=degree, thresh=largest)["dgms"][degree]
             heights = np.log(np.log(np.minimum(bars[:, 1], largest) / bars[:, 0]))
             highest.append(heights.max())
