@@ -83,7 +83,7 @@ class Carved:
         return "\n".join([f"Carved: {self.note}" if self.note else head, *(f"  {v!r}" for v in self.valleys)])
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Depth of every valley beside what the map can have dug, nats."""
+        """Depth of every valley, and what the map can have dug of it, nats."""
         if not self.valleys:
             return drawing.nothing(repr(self), ax)
         ax = drawing.axes(ax)
@@ -108,10 +108,10 @@ def carved(
 
     .. math:: V_y(c) \ge V_s(c) - (\max_c \log|\det| - \min_{\text{ends of } c} \log|\det|),
 
-    and that difference is at most the range of log \|det\| on c: what a valley is deeper was not made by the map. The other way
-    round nothing is said: a valley within it may be in the data or not. Ways: between the densest rows of two pieces, the
+    and that difference is at most the range of log \|det\| on c: what a valley is deeper was not made by the map. The
+    converse does not hold: a valley within it may be in the data or not. Ways: between the densest rows of two pieces, the
     shortest over rows by distance cubed; the depth is the tree's. Through a hole, 8 chords between opposite angles; the depth
-    is the smallest of theirs, range and rise the largest. It is said of these ways, not of all there are, and as far as z is
+    is the smallest of theirs, range and rise the largest. This holds for these ways, not for all there are, and as far as z is
     structure x noise: see the certificate.
 
     Args:

@@ -1,4 +1,4 @@
-"""The ladder: rungs by hand, what is said of them, and PCA's share of the variance at the same k."""
+"""The ladder: rungs by hand, what the text says of them, and PCA's share of the variance at the same k."""
 
 import json
 import re

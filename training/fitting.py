@@ -126,7 +126,7 @@ class FitResult:
         return _finite(record)
 
     def verdict(self) -> str:
-        """The answer in plain lines, with what is odd of the rows."""
+        """The answer in plain lines, with what is odd about the rows."""
         return "\n".join([self._answer(), *(f"caution: {oddity}." for oddity in self.oddities)])
 
     def _answer(self) -> str:

@@ -30,7 +30,7 @@ _MOST_ASKED = 20_000  # rows on disk that a head is asked about
 
 @dataclass
 class Prepared:
-    """A flow with its front fitted, whitened rows, the split they come from, what was done, what is odd of the rows."""
+    """A flow with its front fitted, whitened rows, the split they come from, what was done, what is odd about the rows."""
 
     flow: FunnelFlow
     data: WhiteRows

@@ -84,7 +84,7 @@ class PathSettings:
         largest_lam: where the ramp gives up if dimensions are left.
         debias: steps of one round at a proposed support, with gates at 0 or 1 and no penalty.
         debias_rounds: most rounds at one support; one that gains less than ``screen_lam`` on held-out rows is the last.
-        most_supports: most supports to debias, k = 0 and the largest among them; up to four more beside the chosen one.
+        most_supports: most supports to debias, k = 0 and the largest among them; up to four more next to the chosen one.
         narrow: steps in which the noise dimensions of the chosen flow find the depth of their exit.
         rounds: most rounds of refit, settle and reopening test.
         batch: rows per step.

@@ -41,7 +41,7 @@ def twins_joined(activations: Activations) -> tuple[Activations, Oddity | None]:
 
 
 def row_keys(x: Tensor | Rows) -> Tensor:
-    """(N,) int64 of rows (N, D): the same where rows are exactly alike, and, but for one chance in 2^60 or so, there alone."""
+    """(N,) int64 of rows (N, D): equal where rows are exactly alike; where they differ, equal by chance once in 2^60 or so."""
     weights = torch.randint(-(2**63), 2**63 - 1, (x.shape[1],), generator=torch.Generator().manual_seed(0)) | 1
     return torch.cat([(_bits(chunk) * weights).sum(1) for chunk in chunks(x)])
 

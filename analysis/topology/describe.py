@@ -111,8 +111,8 @@ class Description:
     @property
     def disagreement(self) -> str:
         """What the routes say that does not fit together; empty where they agree."""
-        if self.found.survey.beside:
-            return f"the routes disagree: {self.found.survey.beside}"
+        if self.found.survey.other_route:
+            return f"the routes disagree: {self.found.survey.other_route}"
         chosen = [self.found.survey.chosen(named.part) for named in self.pieces]
         ridge = tuple(sum(each) for each in zip(*(r.betti[2] for r in chosen if r is not None), strict=True))
         if not self.betti or not ridge or ridge == self.betti[2][1:]:

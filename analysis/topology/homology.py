@@ -99,7 +99,7 @@ def spread_p_values(ratios: Floats, degree: int) -> Floats:
     """P-values (b,) of all bars of landmarks that have ten rows or more each: the less of two, twice.
 
     One is against blobs in the lowest dimension that has such bars, where ratios are largest. The other, of loops, takes the
-    cloud's own bars for the measure: the law of log log ratio is the same for all clouds but for a shift (Bobrowski and Skraba).
+    cloud's own bars for the measure: the law of log log ratio is the same for all clouds up to a shift (Bobrowski and Skraba).
     """
     heights = np.log(np.log(np.maximum(ratios, 1 + 1e-9)))
     least = np.array([_tail(ratio, *NULL_SPREAD[degree]) for ratio in ratios])

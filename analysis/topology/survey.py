@@ -36,7 +36,7 @@ class Survey:
         labels: (n,) part of each row.
         rows: (n, k).
         seed: everything is drawn from it.
-        beside: what another route says of the same rows; empty where none was asked.
+        other_route: what another route says of the same rows; empty where none was asked.
     """
 
     readings: tuple[tuple[Reading, ...], ...]
@@ -46,7 +46,7 @@ class Survey:
     labels: NDArray[np.intp]
     rows: Floats
     seed: int
-    beside: str = ""
+    other_route: str = ""
 
     @property
     def dims(self) -> int:

@@ -19,11 +19,11 @@ GLANCE_ROWS = 2500
 RIDGE_DIMS = 3  # up to these the ridge is always read, piece by piece
 
 
-def by_support(rows: Floats, found: Support, beside: str) -> Survey:
-    """The support's draws as a survey of one part, the whole; ``beside`` is what the ridge says of it."""
+def by_support(rows: Floats, found: Support, other_route: str) -> Survey:
+    """The support's draws as a survey of one part, the whole; ``other_route`` is what the ridge says of it."""
     labels = np.zeros(len(rows), dtype=np.intp)
     said = tuple(kind_of(reading)[0] for reading in found.readings)
-    return Survey((found.readings,), ((),), (MASS,), (said,), labels, rows, found.seed, beside)
+    return Survey((found.readings,), ((),), (MASS,), (said,), labels, rows, found.seed, other_route)
 
 
 def at_a_glance(rows: Floats, seed: int, glance: int = 0) -> Reading:

@@ -1,6 +1,6 @@
 """Clouds that the field knows by heart, calendars of language models, and pieces without an order.
 
-    python tests/benchmarks/known_shapes.py clouds --seeds 0 1 2   three public clouds, beside ripser
+    python tests/benchmarks/known_shapes.py clouds --seeds 0 1 2   three public clouds, and ripser on them
     python tests/benchmarks/known_shapes.py calendars            how the centres of days and months lie
     python tests/benchmarks/known_shapes.py rings                class means without an order that are called a ring
     python tests/benchmarks/known_shapes.py planes               separability and mixture indices of GPT-2's calendars
@@ -33,7 +33,7 @@ def clouds() -> Iterator[tuple[str, np.ndarray]]:
 
 
 def cloud_table(given: argparse.Namespace) -> None:
-    """What describe() says, seed by seed, with time; ripser beside."""
+    """What describe() says, seed by seed, with time; then what ripser says."""
     from analysis import Analyzer
 
     for name, rows in clouds():
@@ -144,7 +144,7 @@ def false_rings(given: argparse.Namespace) -> None:
 
 
 def planes(given: argparse.Namespace) -> None:
-    """Indices of Engels et al. in the planes of components 1 and 2, 2 and 3, beside shapes that are known."""
+    """Indices of Engels et al. in the planes of components 1 and 2, 2 and 3, and of shapes that are known."""
     from analysis import irreducibility
 
     gpt2, rng = np.load(REAL / "gpt2_clusters.npz"), np.random.default_rng(0)
