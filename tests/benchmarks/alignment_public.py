@@ -3,7 +3,7 @@
     python tests/benchmarks/alignment_public.py digits [--peers]     ten pairs of digits nets that share no image
     python tests/benchmarks/alignment_public.py resnets [--peers]    six pairs of CIFAR ResNets, halves of 2000 images
     python tests/benchmarks/alignment_public.py calendars            SmolLM2 against Gemma, and pairs that do not belong
-    python tests/benchmarks/alignment_public.py sentences            MiniLM against multilingual e5, other sentences
+    python tests/benchmarks/alignment_public.py sentences [--peers]  MiniLM against multilingual e5, other sentences
     python tests/benchmarks/alignment_public.py snare                RNA against ATAC of 1047 cells
     python tests/benchmarks/alignment_public.py same                 one layer against itself, other rows
 
@@ -227,6 +227,14 @@ def sentences(given):
         }
         told = [i for i in left if i not in set(tested)]
         maps |= {f"paired Procrustes, {p} pairs": procrustes(a[told[:p]], b[told[:p]]) for p in (10, 20, 50, 200)}
+        if given.peers:
+            some = a[left[:PEER_ROWS]], b[rest[:PEER_ROWS]]
+            for name, call in (
+                ("Wasserstein-Procrustes", peers.wasserstein_procrustes),
+                ("SCOT's recipe", peers.scot),
+                ("mini-vec2vec's recipe", peers.quadratic),
+            ):
+                maps[name] = procrustes(some[0], call(*some, np.random.default_rng(0))[0])
         for name, map in maps.items():
             apart = cdist(map(a[tested]), b[tested])
             rank = (apart < np.diag(apart)[:, None]).sum(1)

@@ -99,23 +99,30 @@ def _gap(bars: np.ndarray, largest: float) -> int:
 
 def calendar_table(given: argparse.Namespace) -> None:
     """Days and months of two language models, raw and with template means off; GPT-2's days, months and years."""
-    from analysis.arrangement import arrangement
-
     data, gpt2 = np.load(REAL / "calendars.npz"), np.load(REAL / "gpt2_clusters.npz")
     for name in (key for key in data if "layer" in key):
         rows, which = data[name].astype(float), name.rsplit("_", 1)[0]
         for how, used in (("raw", rows), ("off", _without_means(rows, data[f"{which}_template"]))):
             labels = data[f"{which}_label"]
-            print(f"{name:24} {how}: {_in_short(arrangement(used, labels, np.unique(labels).tolist()))}", flush=True)
+            print(f"{name:24} {how}: {_compared(used, labels)}", flush=True)
     for name in ("days", "months", "years"):
         labels = gpt2[f"{name}_label"]
-        print(
-            f"gpt2 {name:19} raw: {_in_short(arrangement(gpt2[name], labels, np.unique(labels).tolist()))}", flush=True
-        )
+        print(f"gpt2 {name:19} raw: {_compared(gpt2[name], labels)}", flush=True)
 
 
-def _in_short(found) -> str:
-    return f"{found.kind:14} p {found.p_value:.3f}, gap {found.gap:.1f}; {found.agreement!r}"
+def _compared(rows: np.ndarray, labels: np.ndarray) -> str:
+    """The arrangement, and how many neighbours of the calendar the angles in the class means' first two components have."""
+    from analysis.arrangement import arrangement
+
+    names = np.unique(labels)
+    found = arrangement(rows, labels, names.tolist())
+    means = np.stack([rows[labels == name].mean(0) for name in names])
+    centred = means - means.mean(0)
+    plane = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    way = np.argsort(np.arctan2(*plane.T))
+    steps = np.abs(way - np.roll(way, -1))
+    right = int(np.isin(steps, (1, len(names) - 1)).sum())
+    return f"{found.kind:14} p {found.p_value:.3f}, gap {found.gap:.1f}; {found.agreement!r}; PCA-2 {right} of {len(names)}"
 
 
 def _without_means(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
