@@ -82,6 +82,9 @@ def test_pca_counts_the_variance_of_all_used_columns():
     variances = np.linalg.eigvalsh(np.cov(x.numpy().T))
     assert principal_share(Front.from_rows(x), 2) == pytest.approx(variances[1:].sum() / variances.sum(), rel=1e-4)
     assert principal_share(Front.from_rows(x), 3) == pytest.approx(1)
+    used = torch.diag(torch.tensor([2.0, 0.0, 0.0])).double()  # a net that reads the narrowest column alone
+    front = Front.from_rows(x.double(), kind="relevance", metric=used, keep=1)
+    assert principal_share(front, 1) == pytest.approx(variances[2] / variances.sum(), rel=1e-4)
 
 
 def test_what_lies_beyond_the_rows_span_counts_too():

@@ -124,4 +124,4 @@ def principal_share(front: Front, count: int) -> float:
     """Share of the total variance of the used columns in the ``count`` principal directions of largest variance."""
     variances = front.scales.double().square()
     beyond = (front.used - front.stored) * float(front.rest) ** 2 if front.stored < front.used else 0.0
-    return float(variances.sort(descending=True).values[:count].sum() / (variances.sum() + beyond))
+    return float(variances[:count].sum() / (variances.sum() + beyond))
