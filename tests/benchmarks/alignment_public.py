@@ -219,7 +219,7 @@ def sentences(given):
 
 
 def sentences_of(draw, rows, with_peers):
-    """Some rows a side that the other side has not, tested on 1000 (of 3250 a side all are used, so on some that one side saw)."""
+    """Rows that the other side has not, tested on 1000 more; of 3250 a side all are used, so on some that one side saw."""
     data, order = real("sentences"), np.random.default_rng(draw).permutation(6500)
     a, b = data["minilm"].astype(float), data["e5"].astype(float)
     left, rest = order[:rows], order[rows : 2 * rows]
