@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.dimensions import Dimensions, dimensions
+from analysis.dimension.dimensions import Dimensions, dimensions
 from analysis.examples import Examples, of_dimension, of_level, of_piece, tail_mass
 from analysis.fitted import Fitted, Untangling, rows_of, untangled_of
 from analysis.given import each_row, near, rows_for
@@ -21,24 +21,24 @@ from flows.flow import FunnelFlow
 from flows.untangled import Untangled
 
 if TYPE_CHECKING:
-    from analysis.arrangement import Arrangement
-    from analysis.carved import Carved
-    from analysis.certificate import Certificate
-    from analysis.density import Density
-    from analysis.faithfulness import Faithfulness
-    from analysis.groups import Groups
-    from analysis.hierarchy import Hierarchy
-    from analysis.intrinsic import IntrinsicDimension
-    from analysis.levels import Levels
-    from analysis.merge_tree import MergeTree
+    from analysis.causal.faithfulness import Faithfulness
+    from analysis.certification.carved import Carved
+    from analysis.certification.certificate import Certificate
+    from analysis.certification.tear import Tear
+    from analysis.density.bag import Density
+    from analysis.density.levels import Levels
+    from analysis.dimension.hierarchy import Hierarchy
+    from analysis.dimension.intrinsic import IntrinsicDimension
+    from analysis.pieces.arrangement import Arrangement
+    from analysis.pieces.groups import Groups
+    from analysis.pieces.merge_tree import MergeTree
     from analysis.run import SavedRun
-    from analysis.tear import Tear
     from analysis.topology.describe import Description
     from analysis.topology.knot import Knot
     from analysis.topology.linking import Linking
     from analysis.topology.loops import Loops
     from analysis.topology.support import Support
-    from flows.questions import Question
+    from flows.nets.questions import Question
 
 MASSES = (0.5, 0.8, 0.9, 0.95, 0.99)
 ROWS_AT_ONCE = 20_000
@@ -137,14 +137,14 @@ class Analyzer:
 
         What needs a flow (dimensions, hierarchy, certificate, tear, carved, sample, outlier_score) says so. Rows so far out that
         they would set the scale of all others are left out (``rows`` are those that remain), and coordinates that were rounded
-        coarsely get uniform noise of one step; a ``flows.outlying.RowWarning`` names both.
+        coarsely get uniform noise of one step; a ``flows.geometry.outlying.RowWarning`` names both.
 
         Raises:
             ValueError: not two-dimensional, no rows or columns, NaN or inf, fewer than 10 distinct rows among repeated ones, or
                 metadata of another length.
         """
-        from analysis.density import as_points
-        from analysis.lattice import unrounded
+        from analysis.density.bag import as_points
+        from analysis.density.lattice import unrounded
 
         points = as_points(points, "structure rows")
         count = len(points)
@@ -218,7 +218,7 @@ class Analyzer:
     @cached_property
     def density(self) -> Density:
         """The density of s, refitted for the analysis: above three dimensions one mixture of 4000 rows, for time's sake."""
-        from analysis.density import fit_density
+        from analysis.density.bag import fit_density
 
         thrift = {} if self.structure_dim <= 3 else {"members": 1, "most_rows": 4000}
         return fit_density(self.s, self.seed, groups=self.sources, **thrift)
@@ -233,13 +233,13 @@ class Analyzer:
 
     def intrinsic_dimension(self, sigmas: Sequence[float] | None = None) -> IntrinsicDimension:
         """Dimension of the data at every scale sigma, in data space; "no plateau" where none shows."""
-        from analysis.intrinsic import intrinsic_dimension
+        from analysis.dimension.intrinsic import intrinsic_dimension
 
         return intrinsic_dimension(self.x.double().numpy(), sigmas, seed=self.seed)
 
     @cached_property
     def _certificate(self) -> Certificate:
-        from analysis.certificate import certify
+        from analysis.certification.certificate import certify
 
         return certify(self.s[self.is_held_out], self.n[self.is_held_out], seed=self.seed, worth=self._worth)
 
@@ -251,7 +251,7 @@ class Analyzer:
         """Superlevel sets of s by mass with their pieces and holes; of the ratio to ``reference`` where one is given."""
         if not self.structure_dim:
             return Nothing("levels")
-        from analysis.levels import levels
+        from analysis.density.levels import levels
 
         density = self.density if len(self.x) > 1 else None
         replicates = {} if self.structure_dim <= 3 else {"replicates": 5}
@@ -261,7 +261,7 @@ class Analyzer:
     def _tree(self) -> MergeTree | Nothing:
         if not self.structure_dim:
             return Nothing("tree")
-        from analysis.tree import tree
+        from analysis.pieces.tree import tree
 
         flat = self.density if len(self.x) > 1 else None
         return tree(self.s, groups=self.sources, seed=self.seed, flat=flat)
@@ -280,7 +280,7 @@ class Analyzer:
         Raises:
             ValueError: labels of another length, or an order of other classes.
         """
-        from analysis.arrangement import arrangement
+        from analysis.pieces.arrangement import arrangement
 
         if labels is None and not self.structure_dim:
             return Nothing("arrangement")
@@ -304,7 +304,7 @@ class Analyzer:
     def _groups(self) -> Groups | Nothing:
         if not self.structure_dim:
             return Nothing("groups")
-        from analysis.groups import groups
+        from analysis.pieces.groups import groups
 
         return groups(self.s, self.seed, self.sources)
 
@@ -316,7 +316,7 @@ class Analyzer:
         """Structure dimensions by price, and what the reconstruction of x loses without each."""
         if not self.structure_dim:
             return Nothing("hierarchy")
-        from analysis.hierarchy import hierarchy
+        from analysis.dimension.hierarchy import hierarchy
 
         result = self.run.result if self.run else {}
         most_rows = max(
@@ -350,7 +350,7 @@ class Analyzer:
         Raises:
             ValueError, TypeError: nothing to ask, or not exactly one thing; a head, inputs or nuisance that do not fit.
         """
-        from analysis.asking import question_of
+        from analysis.causal.asking import question_of
 
         question = question_of(self.question, head, model, layer, inputs, answer, noise, where)
         if not self.flow.structure_dim:
@@ -364,7 +364,7 @@ class Analyzer:
         return self._asked(self.question)  # type: ignore[arg-type]
 
     def _asked(self, question: Question, nuisance: object = None, most_rows: int = _MOST_ASKED) -> Faithfulness:
-        from analysis.faithfulness import faithfulness
+        from analysis.causal.faithfulness import faithfulness
 
         held = self.is_held_out
         sources, labels = (None if each is None else each[held] for each in (self.sources, self.labels))
@@ -437,7 +437,7 @@ class Analyzer:
 
     @cached_property
     def _tear(self) -> Tear:
-        from analysis.tear import tear
+        from analysis.certification.tear import tear
 
         return tear(*self.narrowing, seed=self.seed)
 
@@ -449,7 +449,7 @@ class Analyzer:
     def _carved(self) -> Carved | Nothing:
         if not self.structure_dim:
             return Nothing("carved")
-        from analysis.carved import Carved, carved
+        from analysis.certification.carved import Carved, carved
 
         if isinstance(self._flow, Untangled):
             return Carved(
@@ -523,6 +523,6 @@ class Analyzer:
 
     def report(self, path: str | Path) -> Path:
         """Write one offline HTML file that shows all of it; returns its path."""
-        from analysis.report import write_report
+        from analysis.reports.report import write_report
 
         return write_report(self, path)

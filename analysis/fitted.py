@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from flows.flow import FunnelFlow
-from flows.inputs import as_rows
+from flows.io.inputs import as_rows
 from flows.untangled import Untangled
 
 MOST_TRAINING_ROWS = 20_000

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.density import as_points
+from analysis.density.bag import as_points
 from flows.flow import FunnelFlow
-from flows.inputs import as_rows
-from flows.outlying import RowWarning, named, outlying
+from flows.geometry.outlying import RowWarning, named, outlying
+from flows.io.inputs import as_rows
 
 
 def rows_for(flow: FunnelFlow | None, x: object) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.dimensions import NOTHING
+from analysis.dimension.dimensions import NOTHING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from flows.elsewhere import follow
 from flows.flow import FunnelFlow
-from flows.relevance import Relevance
-from flows.store import load
-from flows.sums import check_sums
+from flows.io.checksums import check_sums
+from flows.io.external import follow
+from flows.io.store import load
+from flows.nets.relevance import Relevance
 from flows.untangled import LIFT, SECOND
 
 

@@ -14,14 +14,14 @@ _HOMES = {
     "Front": "front",
     "Lift": "lift",
     "Untangled": "untangled",
-    "load": "store",
+    "load": "io.store",
     "StrongDiffeo": "diffeo",
-    "intervene": "intervening",
-    "Relevance": "relevance",
-    "Question": "questions",
-    "Tail": "tail",
-    "Nuisance": "nuisance",
-    "as_rows": "inputs",
+    "intervene": "nets.intervening",
+    "Relevance": "nets.relevance",
+    "Question": "nets.questions",
+    "Tail": "nets.tail",
+    "Nuisance": "geometry.nuisance",
+    "as_rows": "io.inputs",
 }
 
 __all__ = sorted(_HOMES)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flows.inputs import as_rows
+from flows.io.inputs import as_rows
 
 __all__ = ["RandomDiffeo", "StrongDiffeo", "unexplained_share"]
 

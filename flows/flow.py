@@ -12,9 +12,9 @@ from flows.base import GatedMixture
 from flows.exits import Exits
 from flows.field import Field
 from flows.front import Front
-from flows.inputs import as_rows
-from flows.nuisance import Nuisance
-from flows.rows import Rows
+from flows.geometry.nuisance import Nuisance
+from flows.io.inputs import as_rows
+from flows.io.rows import Rows
 from flows.solver import Solution, dopri5, invert_rk4, rk4, rk4_states
 
 DRAWS = 16
@@ -105,7 +105,7 @@ class FunnelFlow(nn.Module):
     ) -> "FunnelFlow":
         """A flow, identity beyond its front, whose front is fitted to ``x`` (N, D); ``settings`` as the constructor.
 
-        ``x`` may be :class:`~flows.rows.Rows` that are not in memory: it is read once, in chunks. The other arguments are
+        ``x`` may be :class:`~flows.io.rows.Rows` that are not in memory: it is read once, in chunks. The other arguments are
         those of :meth:`flows.Front.from_rows`.
         """
         rows = x if isinstance(x, Rows) else as_rows(x, min_rows=2).detach()
@@ -304,8 +304,8 @@ class FunnelFlow(nn.Module):
         return self.decode(self.encode(x, nuisance=nuisance), nuisance=nuisance)
 
     def save(self, folder: str | Path) -> None:
-        """Write ``flow.json`` and ``flow.safetensors`` into ``folder``; see :mod:`flows.store`."""
-        from flows.store import save
+        """Write ``flow.json`` and ``flow.safetensors`` into ``folder``; see :mod:`flows.io.store`."""
+        from flows.io.store import save
 
         save(self, folder)
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from flows.augment import row_noise
-from flows.directions import directions_of_few, principal_directions, shrunk, supported
-from flows.inputs import nearest
-from flows.moments import Moments
-from flows.rows import CHUNK, Rows
+from flows.geometry.directions import directions_of_few, principal_directions, shrunk, supported
+from flows.geometry.moments import Moments
+from flows.io.inputs import nearest
+from flows.io.rows import CHUNK, Rows
 
 FRONTS = ("whiten", "principal", "relevance")
 _AMPLE = 5  # rows a column from which on sds are taken as they are
@@ -32,7 +32,7 @@ class Front(nn.Module):
     - ``"whiten"``: principal directions (U = I), all whose sd lies above the noise floor; those below have the floor's sd.
     - ``"principal"``: the r principal directions of largest sd; beyond the S that the rows support one sd for all.
     - ``"relevance"``: U are eigenvectors of diag(sd) V^T G V diag(sd), G the Fisher information of a net's answer: the r
-      directions that carry most of the answer (:mod:`flows.relevance`). x -> Ax + b leaves y as it is.
+      directions that carry most of the answer (:mod:`flows.nets.relevance`). x -> Ax + b leaves y as it is.
 
     Constant and duplicate columns are set aside and restored by :meth:`inverse`.
 

@@ -10,8 +10,8 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from flows.augment import log_normal
-from flows.inputs import as_rows
-from flows.writing import write_whole
+from flows.io.inputs import as_rows
+from flows.io.writing import write_whole
 
 SPREAD = 0.1
 FLOOR = 0.01  # of the rows' variance, added to Cov[s | a]: where few rows are near, it knows little

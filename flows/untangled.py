@@ -11,9 +11,9 @@ from flows.augment import log_normal, row_noise
 from flows.exits import Exits
 from flows.flow import DRAWS, FunnelFlow
 from flows.front import Front
-from flows.inputs import as_rows
+from flows.geometry.nuisance import Nuisance
+from flows.io.inputs import as_rows
 from flows.lift import Lift
-from flows.nuisance import Nuisance
 
 FIRST, LIFT, SECOND = "first", "lift.safetensors", "second"
 
@@ -156,7 +156,7 @@ class Untangled(nn.Module):
             FileNotFoundError: one of the three is missing.
             ValueError: one is damaged, or they do not fit together.
         """
-        from flows.store import load
+        from flows.io.store import load
 
         folder = Path(folder)
         lift = Lift.load(folder / LIFT)

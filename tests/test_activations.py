@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flows import files
-from flows.rows import StoredRows
-from training.activations import Activations, fitting, read_activations
+from flows.io import files
+from flows.io.rows import StoredRows
+from training.data.activations import Activations, fitting, read_activations
 
 X = np.arange(24, dtype=np.float32).reshape(8, 3)
 LABELS = np.arange(8) % 2

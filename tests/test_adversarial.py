@@ -9,18 +9,18 @@ import torch
 from test_fitting import TINY, StopAt, tiny_rows
 
 import training
-from training.activations import Activations
-from training.adversarial import adversarial, fit_density
-from training.checkpoints import Checkpoint
-from training.course import Course
-from training.critic import Critic
+from training.data.activations import Activations
+from training.data.preparing import prepare
 from training.fitting import run
-from training.measuring import latent
-from training.module import FunnelModule
-from training.objective import Charges, passed
-from training.preparing import prepare
+from training.runtime.checkpoints import Checkpoint
+from training.runtime.stopping import StoppedError
 from training.settings import ModelSettings, PathSettings
-from training.stopping import StoppedError
+from training.stages.adversarial import adversarial, fit_density
+from training.stages.course import Course
+from training.stages.critic import Critic
+from training.stages.measuring import latent
+from training.stages.module import FunnelModule
+from training.stages.objective import Charges, passed
 
 MODEL = ModelSettings(objective="adversarial", components=4, hidden=8)
 PATH = PathSettings(**{name: value for name, value in TINY.items() if name not in ("components", "hidden")})
@@ -139,8 +139,8 @@ def test_a_density_is_fitted_to_what_is_left(make_flow):
 @pytest.fixture
 def few_steps(monkeypatch):
     """Measurements of seconds would make tiny runs long."""
-    monkeypatch.setattr("training.critic._MEASURING", 5)
-    monkeypatch.setattr("training.adversarial._FITTING", 5)
+    monkeypatch.setattr("training.stages.critic._MEASURING", 5)
+    monkeypatch.setattr("training.stages.adversarial._FITTING", 5)
 
 
 def tiny_run(callbacks=(), resume=None):

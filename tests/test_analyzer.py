@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 
 import training
 from analysis import Analyzer, SavedRun
-from analysis.compare import compare
 from analysis.drawing import palette
+from analysis.reports.compare import compare
 from flows import FunnelFlow
-from training.starting import refit_mixture
+from training.stages.starting import refit_mixture
 
 ROWS = 1600
 
@@ -169,11 +169,11 @@ def test_the_report_is_one_escaped_file_that_asks_for_nothing(two, tmp_path):
 
 def test_three_dimensions_are_shown_in_a_viewer_that_turns():
     flow, made = exact_flow("sphere", rows=1200)
-    from analysis.report import _structure
+    from analysis.reports.report import _structure
 
     section = _structure(Analyzer(flow, made.x))
     assert section.cloud[0].shape[1] == 3
-    from analysis.page import page
+    from analysis.reports.page import page
 
     assert "<canvas" in page("t", [section])
 

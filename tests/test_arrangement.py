@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from analysis import Analyzer
-from analysis.arrangement import arrangement
-from analysis.ordering import random_centres, shortest_tours, squared_distances
+from analysis.pieces.arrangement import arrangement
+from analysis.pieces.ordering import random_centres, shortest_tours, squared_distances
 
 
 def along(turns, count, noise=0.02, seed=0, dims=6):

@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 import flows
-from flows.answers import Softmax, answer_of
-from flows.examples import Examples
-from flows.files import metadata_of
-from flows.questions import Displaced, Question
-from flows.relevance import Relevance, measure
-from flows.tail import Tail
+from flows.io.files import metadata_of
+from flows.nets.answers import Softmax, answer_of
+from flows.nets.examples import Examples
+from flows.nets.questions import Displaced, Question
+from flows.nets.relevance import Relevance, measure
+from flows.nets.tail import Tail
 from training import capture, cli, read_activations
-from training.activations import Activations
-from training.preparing import prepare
-from training.saving import save_activations
+from training.data.activations import Activations
+from training.data.preparing import prepare
+from training.runtime.saving import save_activations
 from training.settings import ModelSettings, PathSettings
 
 USED = 3  # of 10 directions of the layer
@@ -256,7 +256,7 @@ def test_a_nuisance_does_not_change_what_the_net_is_asked():
 def test_the_information_of_many_rows_is_taken_some_at_a_time(monkeypatch):
     logits, numbers = 2 * weights(100, 5), weights(100, 3, seed=4)
     whole = Softmax().information(logits), answer_of("gaussian", numbers).agreement(numbers, numbers.roll(1, 1))
-    monkeypatch.setattr("flows.answers.AT_ONCE", 7)
+    monkeypatch.setattr("flows.nets.answers.AT_ONCE", 7)
     assert Softmax().information(logits) == pytest.approx(whole[0], rel=1e-6) and whole[0] > 0.1
     kind = answer_of("gaussian", numbers)
     parts = [kind.agreement(a, b) for a, b in zip(numbers.split(9), numbers.roll(1, 1).split(9), strict=True)]

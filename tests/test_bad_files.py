@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flows import files
-from training.activations import read_activations
+from flows.io import files
+from training.data.activations import read_activations
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype("float32")

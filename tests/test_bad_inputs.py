@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import training
-from training.activations import Activations
+from training.data.activations import Activations
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype("float32")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import flows
 from analysis import Analyzer, SavedRun
-from flows import files
+from flows.io import files
 from training import capture, cli, read_activations
 
 NETS = """
@@ -183,7 +183,7 @@ def saved(make_flow, here):
     ],
 )
 def test_encode_writes_what_the_flow_gives(saved, monkeypatch, capsys, what, expected):
-    monkeypatch.setattr("flows.rows.CHUNK", 5 * 16)  # four chunks
+    monkeypatch.setattr("flows.io.rows.CHUNK", 5 * 16)  # four chunks
     flow, x = saved
     assert cli.main(["encode", "run", "rows.npy", "--what", what]) == 0
     torch.testing.assert_close(torch.from_numpy(np.load(f"run/{what}.npy")), expected(flow, x), rtol=1e-4, atol=1e-4)

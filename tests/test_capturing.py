@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from training.capturing import capture
-from training.positions import ShapeWarning
+from training.data.capturing import capture
+from training.data.positions import ShapeWarning
 
 
 def net():
@@ -376,7 +376,7 @@ def test_gradients_that_a_model_turns_on_are_not_kept():
     model.first.register_forward_hook(lambda module, given, output: seen.append(output.requires_grad))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "training.capturing.joined", lambda parts: seen.append(parts[0].requires_grad) or torch.cat(parts)
+            "training.data.capturing.joined", lambda parts: seen.append(parts[0].requires_grad) or torch.cat(parts)
         )
         capture(model, "first", [normal(4, 3)])
     assert seen == [True, False]

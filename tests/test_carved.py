@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import training
-from analysis import carved as module
-from analysis.carved import carved, log_volume
-from analysis.density import fit_density
-from analysis.tree import tree
+from analysis.certification import carved as module
+from analysis.certification.carved import carved, log_volume
+from analysis.density.bag import fit_density
+from analysis.pieces.tree import tree
 from flows.flow import FunnelFlow
 
 ROWS = 2000

@@ -9,10 +9,9 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from analysis import certificate
-from analysis.certificate import Certificate, certify
-from analysis.certification import bounds, critics, detection, examination
-from training.planting import planted
+from analysis.certification import bounds, certificate, critics, detection, examination
+from analysis.certification.certificate import Certificate, certify
+from training.data.planting import planted
 
 NATS = 0.2
 

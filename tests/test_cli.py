@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 import flows
 from training import cli
 from training.commands._fits import each_run
-from training.options import fit_options
-from training.presets import preset_names, resolve_argv
-from training.processes import rank, trainer_settings
+from training.runtime.options import fit_options
+from training.runtime.presets import preset_names, resolve_argv
+from training.runtime.processes import rank, trainer_settings
 
 SMALL = [
     "--data.planted=circle",

@@ -10,10 +10,10 @@ from torch.distributions import MultivariateNormal
 
 import flows
 from flows import FunnelFlow
-from flows.directions import shrunk
 from flows.front import Front
 from flows.fused import _FEW_ROWS
-from flows.nuisance import Nuisance
+from flows.geometry.directions import shrunk
+from flows.geometry.nuisance import Nuisance
 from flows.solver import dopri5, rk4
 
 

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from analysis.analyzer import Analyzer, Nothing
-from analysis.asking import Asked
-from analysis.edits import OfDirections, OfFlow, subspaces
-from analysis.faithfulness import faithfulness
+from analysis.causal.asking import Asked
+from analysis.causal.edits import OfDirections, OfFlow, subspaces
+from analysis.causal.faithfulness import faithfulness
 from flows.flow import FunnelFlow
 from flows.front import Front
-from flows.nuisance import Nuisance
-from flows.questions import Question, RelevanceError
-from flows.tail import Tail
+from flows.geometry.nuisance import Nuisance
+from flows.nets.questions import Question, RelevanceError
+from flows.nets.tail import Tail
 from training.commands._runs import ask_its_net
 from training.subjects import trained_subject
 

@@ -18,15 +18,15 @@ from lightning import Callback
 import flows
 import training
 from analysis.run import SavedRun
-from flows import writing
+from flows.io import writing
 from training import cli
-from training.activations import Activations
-from training.checkpoint_file import CheckpointError, CheckpointFile
-from training.checkpoints import Checkpoint
+from training.data.activations import Activations
+from training.data.preparing import prepare
 from training.fitting import run
-from training.preparing import prepare
+from training.runtime.checkpoint_file import CheckpointError, CheckpointFile
+from training.runtime.checkpoints import Checkpoint
+from training.runtime.stopping import StoppedError, signals_raise
 from training.settings import ModelSettings, PathSettings
-from training.stopping import StoppedError, signals_raise
 
 MODEL = ModelSettings(components=4, hidden=8)
 PATH = PathSettings(
@@ -278,13 +278,15 @@ SMALL = [
 def unknot(*argv):
     """The command line in this process, without its figures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.figures.save_figures", lambda *a: None)
+        patch.setattr("training.figures.run.save_figures", lambda *a: None)
         patch.setattr("training.commands._fits.found", lambda *a: [])
         return cli.main([*argv])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("place", ["training.data.read_data", "training.preparing.prepare", "training.nulls.find_null"])
+@pytest.mark.parametrize(
+    "place", ["training.data.source.read_data", "training.data.preparing.prepare", "training.stages.nulls.find_null"]
+)
 def test_a_signal_before_the_first_step_leaves_nothing(number, place, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(place, lambda *a, **k: os.kill(os.getpid(), number))
     if place.endswith("find_null"):
@@ -376,7 +378,7 @@ def test_what_a_resumed_run_cannot_change(whole, flag, message, capsys):
 def test_a_signal_while_results_are_written(whole, tmp_path, capsys):
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.figures.save_figures", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr("training.figures.run.save_figures", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
         patch.setattr("training.commands._fits.found", lambda *a: [])
         assert cli.main(["fit", *SMALL, "--out", str(run)]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == f"unknot fit: SIGTERM; go on with: unknot fit --resume {run}\n"

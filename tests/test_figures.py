@@ -16,9 +16,9 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 import flows
-from training import figures
-from training.ladder import Ladder
-from training.selection import choose
+from training.figures import run as figures
+from training.stages.ladder import Ladder
+from training.stages.selection import choose
 
 DIMS = 5
 
@@ -213,5 +213,5 @@ def test_save_writes_six_legible_files(result: SimpleNamespace, history: list[di
 
 
 def test_figures_leave_pyplot_and_torch_alone() -> None:
-    code = "import sys, training.figures; print(*({'matplotlib.pyplot', 'torch', 'lightning'} & set(sys.modules)))"
+    code = "import sys, training.figures.run; print(*({'matplotlib.pyplot', 'torch', 'lightning'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

@@ -9,15 +9,15 @@ import torch
 from lightning import Callback
 
 import training
-from training.activations import Activations
-from training.batches import StepBatches
-from training.checkpoints import Checkpoint
+from training.data.activations import Activations
+from training.data.batches import StepBatches
+from training.data.preparing import prepare
 from training.fitting import run
-from training.preparing import prepare
-from training.progress import Progress
+from training.runtime.checkpoints import Checkpoint
+from training.runtime.stopping import StoppedError
 from training.settings import ModelSettings, PathSettings
-from training.stopping import StoppedError
-from training.supports import left_out
+from training.stages.progress import Progress
+from training.stages.supports import left_out
 
 TINY = {
     "settle": 4,

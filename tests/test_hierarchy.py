@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.hierarchy import hierarchy
+from analysis.dimension.hierarchy import hierarchy
 from flows.flow import FunnelFlow
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows.inputs import as_rows, as_tensor, centred, nearest
+from flows.io.inputs import as_rows, as_tensor, centred, nearest
 
 GOOD = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flows import files
-from flows.rows import Rows
-from training.activations import Activations, read_activations
+from flows.io import files
+from flows.io.rows import Rows
+from training.data.activations import Activations, read_activations
 
 X = np.arange(1, 61).reshape(20, 3)  # exact in every precision, bfloat16 and uint8 too
 LABELS = np.arange(20) % 4

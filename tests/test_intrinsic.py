@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import intrinsic
-from analysis.intrinsic import find_plateau, intrinsic_dimension, two_nn
+from analysis.dimension import intrinsic
+from analysis.dimension.intrinsic import find_plateau, intrinsic_dimension, two_nn
 
 
 def turned(points: np.ndarray, noise: float, dims: int = 10, seed: int = 0) -> np.ndarray:

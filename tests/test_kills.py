@@ -25,9 +25,9 @@ def test_killed_twenty_times_nothing_is_lost():
 
 PART = """
 import sys, torch, training
-from training.activations import Activations
+from training.data.activations import Activations
 from training.fitting import run
-from training.preparing import prepare
+from training.data.preparing import prepare
 from training.settings import ModelSettings, PathSettings
 torch.set_num_threads(1)
 devices, out = int(sys.argv[1]), sys.argv[2]

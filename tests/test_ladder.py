@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from flows.front import Front
-from training.ladder import Ladder, principal_share
-from training.selection import choose
+from training.stages.ladder import Ladder, principal_share
+from training.stages.selection import choose
 
 NULL = 0.03
 

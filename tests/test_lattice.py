@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from analysis import Analyzer
-from analysis.lattice import step_of, unrounded
-from flows.outlying import RowWarning
+from analysis.density.lattice import step_of, unrounded
+from flows.geometry.outlying import RowWarning
 
 
 def ring(count=600, seed=0):

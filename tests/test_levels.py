@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import training
-from analysis.density import fit_density
-from analysis.levels import levels
-from analysis.persistence import cubical_bars
+from analysis.density.bag import fit_density
+from analysis.density.levels import levels
+from analysis.density.persistence import cubical_bars
 
 
 def structure(name, rows=3000):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from training import nulls
-from training.nulls import MARGIN, find_null, fingerprint
 from training.settings import ModelSettings, PathSettings
+from training.stages import nulls
+from training.stages.nulls import MARGIN, find_null, fingerprint
 
 MODEL, PATH = ModelSettings(), PathSettings()
 

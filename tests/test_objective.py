@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flows import FunnelFlow
-from training.objective import Charges, objective, passed
+from training.stages.objective import Charges, objective, passed
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 import training
-from flows import files, rows
 from flows.front import Front
-from flows.outlying import outlying
-from training.activations import Activations
-from training.oddities import DOUBTFUL, Oddity, below_the_floor, in_a_series, of_few_values, of_one_norm, too_few
-from training.preparing import prepare
+from flows.geometry.outlying import outlying
+from flows.io import files, rows
+from training.data.activations import Activations
+from training.data.oddities import DOUBTFUL, Oddity, below_the_floor, in_a_series, of_few_values, of_one_norm, too_few
+from training.data.preparing import prepare
+from training.data.twins import row_keys, twins_joined
 from training.settings import ModelSettings, PathSettings
-from training.twins import row_keys, twins_joined
 
 TINY = {
     "settle": 4, "screen": 3, "steps_per_point": 1, "points_per_decade": 2, "debias": 3, "debias_rounds": 2, "narrow": 4,
@@ -90,7 +90,7 @@ def test_rows_far_out_are_found_in_chunks_and_in_many_columns(monkeypatch):
     assert outlying(x).tolist() == [3, 500]
     monkeypatch.setattr(rows, "CHUNK", 20 * 64)
     assert outlying(x).tolist() == [3, 500]
-    monkeypatch.setattr("flows.outlying._WIDEST", 10)
+    monkeypatch.setattr("flows.geometry.outlying._WIDEST", 10)
     assert outlying(x).tolist() == [3, 500]
 
 

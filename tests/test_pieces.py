@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import analysis
-from analysis import agreement, clusters, find_pieces
+from analysis import agreement, find_pieces
+from analysis.pieces import clusters
 
 
 def blobs(centres: np.ndarray, rows: int, sd: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

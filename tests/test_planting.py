@@ -9,8 +9,8 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import kneighbors_graph
 from torch import Tensor
 
-from training import planting
-from training.planting import PLANTED_NAMES, RandomDiffeo, planted
+from training.data import planting
+from training.data.planting import PLANTED_NAMES, RandomDiffeo, planted
 
 # name: structure_dim, intrinsic_dim, betti, kind, number of angles, D at 3 noise dimensions
 TRUTHS = {

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import pytest
 import yaml
 
-from training.options import fit_options
-from training.presets import preset_folder, preset_names, resolve_argv
+from training.runtime.options import fit_options
+from training.runtime.presets import preset_folder, preset_names, resolve_argv
 
 DATA = [name for name in preset_names() if name not in ("fast", "cluster")]
 

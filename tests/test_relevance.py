@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import training
-from flows.answers import Normal, Softmax
 from flows.front import Front
-from flows.questions import Question
-from flows.relevance import fisher, measure
+from flows.nets.answers import Normal, Softmax
+from flows.nets.questions import Question
+from flows.nets.relevance import fisher, measure
 
 ROWS = 600
 

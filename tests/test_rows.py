@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from flows import FunnelFlow, files, rows
-from flows.moments import Moments
-from flows.rows import Picked, StoredRows, chunks
-from training.activations import Activations, read_activations
-from training.batches import StepBatches
-from training.checkpoints import Checkpoint, StoppedError
+from flows import FunnelFlow
+from flows.geometry.moments import Moments
+from flows.io import files, rows
+from flows.io.rows import Picked, StoredRows, chunks
+from training.data.activations import Activations, read_activations
+from training.data.batches import StepBatches
+from training.data.preparing import MOST_HELD_OUT, prepare
+from training.data.whitening import White, whitened
 from training.fitting import run
-from training.preparing import MOST_HELD_OUT, prepare
+from training.runtime.checkpoints import Checkpoint, StoppedError
 from training.settings import ModelSettings, PathSettings
-from training.whitening import White, whitened
 
 X = torch.arange(60.0).reshape(20, 3)
 
@@ -196,7 +197,7 @@ def test_batches_of_stored_rows_are_those_in_memory(tmp_path):
 
 
 def test_held_out_rows_are_capped_and_it_is_said(monkeypatch):
-    monkeypatch.setattr("training.preparing.MOST_HELD_OUT", 20)
+    monkeypatch.setattr("training.data.preparing.MOST_HELD_OUT", 20)
     x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
     ready = prepare(Activations(x), MODEL, PATH, 0)
     assert len(ready.held_out) == len(ready.data.held_out) == 20 and len(ready.train) == 340

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.selection import choose, lower_hull, middle, resampled
+from training.stages.selection import choose, lower_hull, middle, resampled
 
 
 def rows(mean: float, spread: float = 0.0, count: int = 400) -> np.ndarray:

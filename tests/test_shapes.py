@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from analysis import Analyzer, fit_density
-from analysis.em import Mixture
+from analysis.density.em import Mixture
 from analysis.topology.branches import loose_ends, shared_way
 from analysis.topology.circular import CircularCoordinate, circular_coordinates, shortest_basis
 from analysis.topology.curve import closed_curve
@@ -24,7 +24,7 @@ from analysis.topology.ridge import derivatives, is_frequented, thickness, to_ri
 from analysis.topology.survey import survey
 from analysis.topology.torus import cup_product_remainder, triangles
 from analysis.topology.unions import united
-from flows.landmarks import maxmin
+from flows.geometry.landmarks import maxmin
 
 ROWS = 1600
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from flows.ridge import kernel_derivatives, thin_directions, to_ridge
-from training.skeleton import skeleton
+from flows.geometry.ridge import kernel_derivatives, thin_directions, to_ridge
+from training.untangling.skeleton import skeleton
 
 RNG = np.random.default_rng
 

@@ -6,8 +6,8 @@ import torch
 import training
 from flows import FunnelFlow
 from flows.front import Front
-from training import pursuit
-from training.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
+from training.stages import pursuit
+from training.stages.starting import ica_rotation, latent_sample, refit_mixture, reopening_gains
 
 
 @pytest.fixture

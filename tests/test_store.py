@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 import flows
-from flows.store import StoreError
+from flows.io.store import StoreError
 
 V1 = Path(__file__).parent / "data" / "flow-v1"
 

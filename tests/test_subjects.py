@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from training.activations import Activations
+from training.data.activations import Activations
 from training.subjects import SUBJECTS, subject, trained_subject
 from training.subjects.common import Bottleneck, angle_errors, drawn_batches
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import flows
-from flows.tail import answers_in
+from flows.nets.tail import answers_in
 
 
 class Tokens(nn.Module):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import tear as module
-from analysis.edges import _patches, neighbour_edges
-from analysis.tear import tear
+from analysis.certification import tear as module
+from analysis.certification.edges import _patches, neighbour_edges
+from analysis.certification.tear import tear
 from flows.flow import FunnelFlow
 
 T = np.random.default_rng(0).uniform(0, 2 * np.pi, 1000)

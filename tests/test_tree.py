@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import training
-from analysis.density import fit_density
-from analysis.tree import tree
+from analysis.density.bag import fit_density
+from analysis.pieces.tree import tree
 
 ROWS = 1500
 

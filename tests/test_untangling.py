@@ -11,13 +11,13 @@ import flows
 import training
 from analysis import Analyzer
 from flows.augment import log_normal
-from flows.landmarks import maxmin
+from flows.geometry.landmarks import maxmin
 from flows.lift import Lift
 from flows.untangled import Untangled
 from training.cli import main
-from training.spectral import spectrum
-from training.strangers import strangers
-from training.untangling import Untangling, torn, words
+from training.untangling.false_neighbours import strangers
+from training.untangling.spectral import spectrum
+from training.untangling.untangle import Untangling, torn, words
 
 FAST = {"settle": 60, "screen": 40, "steps_per_point": 3, "points_per_decade": 12, "debias": 40, "debias_rounds": 1}
 FAST |= {"narrow": 20, "warm_up": 5, "rounds": 1, "null_worth": 0.03}

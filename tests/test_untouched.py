@@ -11,7 +11,7 @@ import analysis
 import flows
 import training
 from analysis import Analyzer
-from training.data import DataSettings, read_data
+from training.data.source import DataSettings, read_data
 
 QUICK = {"settle": 3, "screen": 2, "steps_per_point": 1, "points_per_decade": 2, "debias": 2, "debias_rounds": 1}
 QUICK |= {"narrow": 2, "warm_up": 1, "rounds": 1, "components": 4, "hidden": 8, "null_worth": 0.03, "largest_lam": 1.0}

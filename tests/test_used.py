@@ -11,8 +11,8 @@ from torch import nn
 
 import training
 from analysis import Analyzer, SavedRun
-from training.activations import Activations
-from training.preparing import holding_up, prepare
+from training.data.activations import Activations
+from training.data.preparing import holding_up, prepare
 from training.settings import ModelSettings, PathSettings
 
 FLAGS = [f"--path.{n}={v}" for n, v in TINY.items() if n not in ("components", "hidden")]

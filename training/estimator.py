@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
+from training.data.preparing import FEWEST_ROWS, prepare
 from training.fitting import FitResult, run
-from training.preparing import FEWEST_ROWS, prepare
 from training.settings import split_settings
 
 _OURS = ("random_state", "null_worth", "fewest_rows")
@@ -132,7 +132,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         Raises:
             ValueError: unusable rows or settings; the message says what to do.
         """
-        from training.activations import Activations
+        from training.data.activations import Activations
 
         rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         given = self.get_params()

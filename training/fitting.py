@@ -13,19 +13,19 @@ from lightning import Callback, Trainer
 from torch import Tensor
 
 from flows.flow import FunnelFlow
-from flows.questions import Head, Question
-from flows.relevance import Relevance
-from training.activations import Activations
-from training.checkpoint_file import CheckpointFile
-from training.course import Course
-from training.ladder import Ladder
-from training.module import FunnelModule
-from training.nulls import Null, check, find_null
-from training.preparing import Prepared, prepare
-from training.selection import Vertex, resampled
+from flows.nets.questions import Head, Question
+from flows.nets.relevance import Relevance
+from training.data.activations import Activations
+from training.data.preparing import Prepared, prepare
+from training.runtime.checkpoint_file import CheckpointFile
 from training.settings import ModelSettings, PathSettings, split_settings
-from training.stepping import enough_steps
-from training.supports import held_out_J
+from training.stages.course import Course
+from training.stages.ladder import Ladder
+from training.stages.module import FunnelModule
+from training.stages.nulls import Null, check, find_null
+from training.stages.selection import Vertex, resampled
+from training.stages.stepping import enough_steps
+from training.stages.supports import held_out_J
 
 
 @dataclass
@@ -43,8 +43,8 @@ class FitResult:
         J: for every debiased k, mean held-out NLL + kappa * kinetic energy (whitened units).
         null: the null threshold and where it comes from.
         structure_dim: k.
-        confidence: in [0, 1]; see training.selection.choose. At most .5 where ``oddities`` make the verdict doubtful.
-        resampled: for every k that resamples of the held-out rows choose, their share; see training.selection.resampled.
+        confidence: in [0, 1]; see training.stages.selection.choose. At most .5 where ``oddities`` make the verdict doubtful.
+        resampled: for every k that resamples of the held-out rows choose, their share; see training.stages.selection.resampled.
         nll: held-out nats per row of the final flow, in original units.
         kl: of the adversarial objective, held-out lower bound in nats of the final flow's KL divergence from a product, as its
             critic saw it; None of the likelihood's.
@@ -52,12 +52,13 @@ class FitResult:
         held_out, train: row indices; of more than 100 000 held-out rows those that were measured.
         steps: optimiser steps taken.
         discretisation_error: nats by which the final flow's log-density changes when its solver steps are doubled, as root
-            mean square over held-out rows; see training.stepping.
+            mean square over held-out rows; see training.stages.stepping.
         notes: what happened on the way, in words.
         snapshots: the debiased flow of every k that the path proposed.
         activations: the rows as they were fitted, nuisance off, with labels and sources.
         relevance: what the net uses of the layer, where a head or a relevance was given; else None.
-        oddities: what the verdict has to say of the rows: rows set aside, twins, what was not examined; see training.oddities.
+        oddities: what the verdict has to say of the rows: rows set aside, twins, what was not examined;
+            see training.data.oddities.
     """
 
     flow: FunnelFlow

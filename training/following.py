@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.writing import write_whole
+from flows.io.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ class Following:
         """Worth of every dimension over the net's steps; in a strip below k, pieces and loops."""
         from matplotlib.ticker import MaxNLocator, NullLocator
 
-        from training.panels import COLOURS, axes, corner, legend_beside, strip_below
+        from training.figures.panels import COLOURS, axes, corner, legend_beside, strip_below
 
         ax = axes(ax, 7.4, 5.6)
         strip = strip_below(ax, height=0.8)

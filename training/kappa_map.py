@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flows.writing import write_whole
+from flows.io.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,7 +124,7 @@ class KappaMap:
         """For every kappa a bar of lambda, coloured by the k that is best there; grey below the null."""
         from matplotlib.patches import Patch
 
-        from training.panels import COLOURS, GREY, axes, corner, log_lambda
+        from training.figures.panels import COLOURS, GREY, axes, corner, log_lambda
 
         ax = axes(ax, 6.4, 1.6 + 0.5 * len(self.rows))
         rows = [(row, i) for row in self.rows for i in row.intervals]

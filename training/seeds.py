@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.writing import write_whole
+from flows.io.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +99,16 @@ class Seeds:
         import numpy as np
         from matplotlib.ticker import MaxNLocator
 
-        from training.panels import COLOURS, LEGEND_LABELS, axes, colour_of, corner, dash_of, legend_beside, strip_below
+        from training.figures.panels import (
+            COLOURS,
+            LEGEND_LABELS,
+            axes,
+            colour_of,
+            corner,
+            dash_of,
+            legend_beside,
+            strip_below,
+        )
 
         ax = axes(ax, 6.4, 5.4)
         strip = strip_below(ax)

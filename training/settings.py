@@ -147,7 +147,7 @@ def split_settings(settings: dict[str, object]) -> tuple[ModelSettings, PathSett
     Raises:
         ValueError: unknown name; the nearest valid ones are offered.
     """
-    from flows.inputs import nearest
+    from flows.io.inputs import nearest
 
     model_names = {f.name for f in fields(ModelSettings)}
     path_names = {f.name for f in fields(PathSettings)}

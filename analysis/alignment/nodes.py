@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from analysis.alignment.rigid import Floats
-from analysis.partition import partition
-from analysis.tree import DEPTH
+from analysis.pieces.partition import partition
+from analysis.pieces.tree import DEPTH
 
 Ints = NDArray[np.intp]
 
@@ -76,8 +76,8 @@ def leading(variances: Floats, share: float = LEADING) -> int:
 def clearest(rows: Floats, seed: int = 0) -> list[Nodes]:
     """Every way to cut rows (n, d) into 2 to 20 pieces, the clearest first.
 
-    The valleys of the density (:func:`~analysis.partition.partition`) give one, k-means one for every number, in the metric of
-    the rows as they are. Beyond 1000 rows a random 1000 are cut, and the others join the nearest centre.
+    The valleys of the density (:func:`~analysis.pieces.partition.partition`) give one, k-means one for every number, in the
+    metric of the rows as they are. Beyond 1000 rows a random 1000 are cut, and the others join the nearest centre.
     """
     generator = np.random.default_rng([seed, 11])
     some = np.sort(generator.permutation(len(rows))[:MOST_ROWS])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.alignment import plots, words
-from analysis.page import Section, png, write_page
+from analysis.reports.page import Section, png, write_page
 
 if TYPE_CHECKING:
     from analysis.alignment.aligner import Aligner

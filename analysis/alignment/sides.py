@@ -14,7 +14,7 @@ from analysis.alignment.matching import Members
 from analysis.alignment.nuisance import without
 from analysis.alignment.rigid import Floats
 from analysis.analyzer import Analyzer
-from analysis.density import as_points
+from analysis.density.bag import as_points
 
 MOSTLY = 0.5  # share of a loop's rows that have to be among the chosen ones
 

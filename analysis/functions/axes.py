@@ -16,7 +16,7 @@ from analysis.functions.layers import evaluating
 from analysis.functions.watched import Watched
 from analysis.functions.weights import ROBUST, WeightMoves, weight_moves
 from flows.flow import FunnelFlow
-from flows.inputs import as_tensor
+from flows.io.inputs import as_tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis.functions.components import MOST_CURVES, Component, components_of
 from analysis.functions.layers import evaluating, outputs_of, without_slope
 from analysis.functions.solving import Level, Region
-from flows.inputs import as_rows
+from flows.io.inputs import as_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -203,7 +203,7 @@ def _of_callable(function: Callable[[Any], Any], inputs: Any) -> NDArray[Any]:
     import torch
 
     from analysis.functions.layers import evaluating
-    from flows.inputs import as_tensor
+    from flows.io.inputs import as_tensor
 
     if inputs is None:
         raise ValueError(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from analysis.functions.noise import Noise, as_noise
 from flows.diffeo import StrongDiffeo
-from flows.inputs import as_rows
+from flows.io.inputs import as_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flows.inputs import as_rows, as_tensor
-from flows.layers import find_layer
+from flows.io.inputs import as_rows, as_tensor
+from flows.nets.layers import find_layer
 
 RowFunction = Callable[[Tensor, Tensor], Tensor]  # (rows (B, D), which rows they are (B,)) -> (B, E)
 

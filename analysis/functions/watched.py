@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flows.layers import find_layer
+from flows.nets.layers import find_layer
 
 Weights = Mapping[str, Tensor]
 _CHUNK = 4096

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.density import as_points
+from analysis.density.bag import as_points
 from analysis.topology.branches import on_the_loop
 from analysis.topology.homology import Bar
 from analysis.topology.knot import Knot, knot

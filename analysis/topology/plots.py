@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.density.level_plots import SEEN_FROM
 from analysis.drawing import COLOURS, GREY, axes, corner, nothing
-from analysis.level_plots import SEEN_FROM
 from analysis.topology.homology import ratio_at
 from analysis.topology.reading import SIGNIFICANT
 from analysis.topology.survey import in_words

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
-from analysis.em import Mixture
+from analysis.density.em import Mixture
 from analysis.topology.branches import loose_ends, off_the_loops, on_the_loop, shared_way
 from analysis.topology.circular import CircularCoordinate, circular_coordinates
 from analysis.topology.curve import closed_curve
 from analysis.topology.homology import PRIME, ROWS_A_LANDMARK, Diagram, diagram
 from analysis.topology.ridge import Thickness, is_frequented, thickness, to_ridge
 from analysis.topology.torus import cup_product_remainder
-from flows.landmarks import maxmin
+from flows.geometry.landmarks import maxmin
 
 Floats = NDArray[np.float64]
 

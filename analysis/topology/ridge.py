@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from analysis.em import CHUNK, Mixture, _coefficients, _expect, features
-from flows import ridge
-from flows.ridge import THIN
+from analysis.density.em import CHUNK, Mixture, _coefficients, _expect, features
+from flows.geometry import ridge
+from flows.geometry.ridge import THIN
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.page import Section, png
+from analysis.reports.page import Section, png
 
 if TYPE_CHECKING:
     from analysis.analyzer import Analyzer

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from analysis.cores import densest
+from analysis.density.cores import densest
 from analysis.progress import tracked
 from analysis.topology.branches import off_the_loops, shared_way
 from analysis.topology.homology import Diagram, diagram
 from analysis.topology.naming import kind_of
 from analysis.topology.reading import GAP, SIGNIFICANT, WAY_THROUGH, Reading, angles_of, largest_scale
 from analysis.topology.ridge import Thickness
-from flows.landmarks import maxmin
+from flows.geometry.landmarks import maxmin
 
 Floats = NDArray[np.float64]
 Betti = tuple[int, int, int]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.density import Density
-from analysis.em import Mixture
+from analysis.density.bag import Density
+from analysis.density.em import Mixture
 from analysis.progress import tracked
 from analysis.topology.naming import kind_of
 from analysis.topology.reading import FEWEST_ROWS, Reading, read_piece

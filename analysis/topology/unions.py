@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.density import Density
-from analysis.em import Mixture
-from analysis.merge_tree import MergeTree
+from analysis.density.bag import Density
+from analysis.density.em import Mixture
+from analysis.pieces.merge_tree import MergeTree
 from analysis.progress import tracked
 from analysis.topology.reading import FEWEST_ROWS, loops_of
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.density import fit_density
+from analysis.density.bag import fit_density
 from analysis.topology.naming import kind_of
 from analysis.topology.reading import Reading, read_piece
 from analysis.topology.support import MASS, Support

@@ -14,7 +14,7 @@ from scipy.stats import normaltest
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from training.planting import PLANTED_NAMES, planted
+from training.data.planting import PLANTED_NAMES, planted
 
 
 def pca_elbow(x: NDArray[np.floating]) -> int:

@@ -81,7 +81,7 @@ def skewed(rows: int, nats: float, generator: np.random.Generator, share: float 
 def blocks(name: str, rows: int, noise_dims: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
-    from training.planting import planted
+    from training.data.planting import planted
 
     torch.set_num_threads(1)
     made = planted(name, rows=rows, noise_dims=noise_dims, seed=seed, diffeo=False)
@@ -91,7 +91,7 @@ def blocks(name: str, rows: int, noise_dims: int, seed: int) -> tuple[np.ndarray
 
 def one_cloud(job: tuple[str, int, int, int, float]) -> dict:
     name, noise_dims, seed, rows, nats = job
-    from analysis.certificate import certify
+    from analysis.certification.certificate import certify
 
     s, n = blocks(name, rows, noise_dims, seed)
     started, cpu = time.perf_counter(), time.process_time()
@@ -109,7 +109,7 @@ def one_cloud(job: tuple[str, int, int, int, float]) -> dict:
 
 def null_run(job: tuple[str, int, int, int]) -> float:
     """The p-value of a true product."""
-    from analysis.certificate import certify
+    from analysis.certification.certificate import certify
 
     return certify(*blocks(*job), seed=job[3], draws=0).p_value
 
@@ -145,7 +145,7 @@ def summary(rows: list[dict], sizes: list[int]) -> None:
 
 
 def main() -> None:
-    from training.planting import PLANTED_NAMES
+    from training.data.planting import PLANTED_NAMES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", default=list(PLANTED_NAMES))

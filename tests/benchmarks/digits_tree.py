@@ -22,8 +22,8 @@ from sklearn.mixture import GaussianMixture
 import flows
 import training
 from analysis import agreement, find_pieces
-from analysis.density import choose_mixture
-from analysis.tree import tree
+from analysis.density.bag import choose_mixture
+from analysis.pieces.tree import tree
 
 Rows = NDArray[np.float64]
 Ints = NDArray[np.int64]

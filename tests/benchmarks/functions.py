@@ -287,7 +287,7 @@ def of_digits(given: argparse.Namespace) -> None:
 def digits(given: argparse.Namespace) -> None:
     import training
     from analysis.analyzer import Analyzer
-    from analysis.clusters import agreement
+    from analysis.pieces.clusters import agreement
 
     data = training.subject("digits")
 

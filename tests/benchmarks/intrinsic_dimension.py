@@ -15,8 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from analysis.intrinsic import intrinsic_dimension, two_nn
-from training.planting import planted
+from analysis.dimension.intrinsic import intrinsic_dimension, two_nn
+from training.data.planting import planted
 
 RADII = (1.0, 0.45)  # of the planted torus
 

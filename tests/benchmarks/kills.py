@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-import training.figures
+import training.figures.run
 from training import cli
-from training.checkpoint_file import CheckpointFile
-from training.checkpoints import Checkpoint
 from training.commands import _fits
+from training.runtime.checkpoint_file import CheckpointFile
+from training.runtime.checkpoints import Checkpoint
 
 SETTINGS = [
     *("--data.planted=circle", "--data.rows=400", "--data.noise_dims=1", "--null_worth=0.03", "--threads=1"),
@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    training.figures.save_figures = lambda *a: []  # pictures of no interest here
+    training.figures.run.save_figures = lambda *a: []  # pictures of no interest here
     _fits.found = lambda *a: []
     chance = random.Random(given.seed)
     os.chdir(tempfile.mkdtemp(prefix="unknot-kills-"))

@@ -52,7 +52,7 @@ def null_table(given: argparse.Namespace) -> None:
 
     from analysis.topology.reading import largest_scale
     from analysis.topology.support import MASS, NEIGHBOURS, ROWS_A_LANDMARK, densest
-    from flows.landmarks import maxmin
+    from flows.geometry.landmarks import maxmin
 
     rng = np.random.default_rng(0)
     blob = {dims: np.eye(dims) for dims in (2, 3, 8)}
@@ -82,7 +82,7 @@ def ripser_count(rows: np.ndarray, seed: int) -> tuple[tuple[int, ...], float]:
     """Bars down to the widest relative gap (at least 1.5) of 400 well-spread landmarks, degrees 0 to 2; seconds."""
     from ripser import ripser
 
-    from flows.landmarks import maxmin
+    from flows.geometry.landmarks import maxmin
 
     started = time.perf_counter()
     chosen, cover = maxmin(rows, 400, np.random.default_rng(seed))
@@ -112,7 +112,7 @@ def calendar_table(given: argparse.Namespace) -> None:
 
 def _compared(rows: np.ndarray, labels: np.ndarray) -> str:
     """The arrangement, and how many neighbours of the calendar the angles in the class means' first two components have."""
-    from analysis.arrangement import arrangement
+    from analysis.pieces.arrangement import arrangement
 
     names = np.unique(labels)
     found = arrangement(rows, labels, names.tolist())
@@ -134,7 +134,7 @@ def _without_means(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def false_rings(given: argparse.Namespace) -> None:
     """Class means without an order: 200 draws, 5 to 20 classes, 3 to 50 dimensions, three spectra; and 50 arcs of 270 degrees."""
-    from analysis.arrangement import arrangement
+    from analysis.pieces.arrangement import arrangement
 
     rng, said, arcs = np.random.default_rng(0), [], []
     for draw in range(200):

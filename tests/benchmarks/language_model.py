@@ -17,10 +17,10 @@ import torch
 
 import training
 from flows.front import Front
-from flows.questions import Displaced, Question
-from flows.relevance import measure
-from flows.tail import Tail
-from training.activations import Activations
+from flows.nets.questions import Displaced, Question
+from flows.nets.relevance import measure
+from flows.nets.tail import Tail
+from training.data.activations import Activations
 from training.subjects import smollm2
 
 

@@ -18,7 +18,7 @@ from flows.exits import Exits
 from flows.field import Field
 from flows.fused import velocity
 from flows.solver import rk4
-from training.memory import keep_freed_memory
+from training.runtime.memory import keep_freed_memory
 
 
 def medians(functions: dict[str, Callable[[], object]], rounds: int, repeats: int = 5) -> dict[str, float]:

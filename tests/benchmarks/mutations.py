@@ -97,7 +97,7 @@ MUTATIONS = {
         ],
     ),
     "loss": (
-        "training/objective.py",
+        "training/stages/objective.py",
         "tests/test_objective.py tests/test_fitting.py",
         [
             ("sign of the log-det", "log_base + solution.ladj", "log_base - solution.ladj"),
@@ -113,7 +113,7 @@ MUTATIONS = {
         [("masks in the penalty over depth", "by_stage * magnitudes", "(1 - by_stage) * magnitudes")],
     ),
     "worth": (
-        "training/selection.py",
+        "training/stages/selection.py",
         "tests/test_selection.py",
         [
             ("sign", "(means[a] - means[b]) / (b - a)", "(means[b] - means[a]) / (b - a)"),
@@ -123,7 +123,7 @@ MUTATIONS = {
         ],
     ),
     "what is measured": (
-        "training/course.py",
+        "training/stages/course.py",
         "tests/test_fitting.py",
         [
             ("J's kinetic energy", "nll + self.model.kappa * sol", "nll - self.model.kappa * sol"),

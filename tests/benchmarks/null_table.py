@@ -19,9 +19,9 @@ def one_cell(shape: tuple[int, int]) -> dict:
     """The table's entry for (rows, dims)."""
     import torch
 
-    from training.memory import keep_freed_memory
-    from training.nulls import fingerprint, measure
+    from training.runtime.memory import keep_freed_memory
     from training.settings import ModelSettings, PathSettings
+    from training.stages.nulls import fingerprint, measure
 
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -33,7 +33,7 @@ def one_cell(shape: tuple[int, int]) -> dict:
 
 
 def main() -> None:
-    import training.nulls
+    import training.stages.nulls
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dims", nargs="+", type=int, default=[5, 12, 32])
@@ -43,7 +43,7 @@ def main() -> None:
     shapes = [(rows, dims) for rows in given.rows for dims in sorted(given.dims, reverse=True)]
     with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=1) as pool:
         cells = pool.map(one_cell, shapes, chunksize=1)
-    table = Path(training.nulls.__file__).with_name("null_table.json")
+    table = Path(training.stages.nulls.__file__).with_name("null_table.json")
     table.write_text(json.dumps(sorted(cells, key=lambda c: (c["rows"], c["dims"])), indent=1) + "\n", encoding="utf8")
 
 

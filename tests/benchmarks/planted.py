@@ -29,7 +29,7 @@ def one_run(job: tuple[str, int, int, int, str | float, dict, str | None]) -> di
     from baselines import ica_count, pca_elbow
 
     import training
-    from training.memory import keep_freed_memory
+    from training.runtime.memory import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -76,7 +76,7 @@ def show(row: dict) -> str:
 
 
 def main() -> None:
-    from training.planting import PLANTED_NAMES
+    from training.data.planting import PLANTED_NAMES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", default=list(PLANTED_NAMES))

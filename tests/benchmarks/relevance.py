@@ -8,7 +8,7 @@
     python tests/benchmarks/relevance.py speed                        # time and memory of relevance at three sizes
     python tests/benchmarks/relevance.py fits                         # time and memory of fits of wide rows that are few
 
-ARI: adjusted Rand index with the classes. "tree" is analysis.tree, which is not told how many pieces there are; "means" is
+ARI: adjusted Rand index with the classes. "tree" is analysis.pieces.tree, which is not told how many pieces there are; "means" is
 k-means, which is. Without --fit, the rows' kept coordinates stand for the block. Data of ../shared/real; what is not there is
 left out, and said.
 
@@ -27,14 +27,14 @@ from torch import nn
 
 import training
 from analysis import Analyzer
-from analysis.clusters import agreement
-from analysis.groups import groups
-from analysis.tree import tree
+from analysis.pieces.clusters import agreement
+from analysis.pieces.groups import groups
+from analysis.pieces.tree import tree
 from flows.front import Front
-from flows.questions import Question
-from flows.relevance import measure
-from training.activations import Activations
-from training.preparing import without_nuisance
+from flows.nets.questions import Question
+from flows.nets.relevance import measure
+from training.data.activations import Activations
+from training.data.preparing import without_nuisance
 from training.subjects import trained_subject
 
 SETTINGS: dict[str, str] = {}

@@ -21,9 +21,9 @@ from torch import Tensor
 
 import training
 from flows.front import Front
-from training.memory import keep_freed_memory
-from training.pursuit import fast_ica
-from training.starting import ica_rotation
+from training.runtime.memory import keep_freed_memory
+from training.stages.pursuit import fast_ica
+from training.stages.starting import ica_rotation
 
 
 def wide(name: str, dims: int, rows: int, seed: int) -> tuple[Tensor, Tensor, int]:

@@ -37,7 +37,7 @@ from flows.base import GatedMixture
 from flows.field import Field
 from flows.front import Front
 from flows.fused import _FusedRK4
-from training.memory import keep_freed_memory
+from training.runtime.memory import keep_freed_memory
 
 TARGET = 1e-3  # nats, what every engine's solver must reach
 BUDGET = 2.0  # seconds that one call may take; else fewer rows are timed, for every engine's time is linear in rows

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 import flows
 from flows.augment import log_normal
-from training.objective import Charges, objective
 from training.settings import ModelSettings, PathSettings
-from training.starting import refit_mixture
+from training.stages.objective import Charges, objective
+from training.stages.starting import refit_mixture
 
 BATCH, EULER_STEPS = 256, 100
 

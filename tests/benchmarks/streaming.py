@@ -83,11 +83,11 @@ def measure(pattern: str) -> None:
 
     import training
     from flows import FunnelFlow
-    from flows.rows import Picked
+    from flows.io.rows import Picked
     from training import fitting
-    from training.batches import StepBatches
-    from training.memory import keep_freed_memory
-    from training.whitening import whitened
+    from training.data.batches import StepBatches
+    from training.data.whitening import whitened
+    from training.runtime.memory import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -22,7 +22,7 @@ def run(job: tuple[str, str, int, bool, int, dict, int]) -> str:
     import torch
 
     import training
-    from training.memory import keep_freed_memory
+    from training.runtime.memory import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()

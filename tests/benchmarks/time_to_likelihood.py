@@ -24,9 +24,9 @@ from torch import Tensor, nn
 import flows
 import training
 from flows.augment import log_normal
-from training.activations import Activations
-from training.objective import Charges, objective
-from training.starting import ica_rotation, refit_mixture
+from training.data.activations import Activations
+from training.stages.objective import Charges, objective
+from training.stages.starting import ica_rotation, refit_mixture
 
 RATES, HELD_OUT, GAPS = (1e-3, 5e-3), 1500, (1.0, 0.3, 0.1, 0.03)
 FIGURE = Path(__file__).parent / "figures" / "time-to-likelihood.png"

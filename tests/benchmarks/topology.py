@@ -145,7 +145,7 @@ def suite(given: argparse.Namespace) -> None:
 def shape_table(given: argparse.Namespace) -> None:
     from analysis import Analyzer
     from analysis.topology.homology import diagram
-    from flows.landmarks import maxmin
+    from flows.geometry.landmarks import maxmin
 
     right = 0
     for name, (draw, kind, thickness) in shapes.SHAPES.items():
@@ -247,7 +247,7 @@ def null_table(given: argparse.Namespace) -> None:
     """Location and scale of the Gumbel law of the largest log log(death / birth) of a blob's landmarks."""
     from ripser import ripser
 
-    from flows.landmarks import maxmin
+    from flows.geometry.landmarks import maxmin
 
     rng = np.random.default_rng(0)
     for degree, dims, landmarks, repeats in ((1, 2, 200, 150), (1, 2, 300, 60), (2, 3, 150, 60), (2, 3, 200, 20)):

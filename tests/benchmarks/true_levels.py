@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from analysis.domains import Grid
-from training.planting import _SHAPES
+from analysis.density.domains import Grid
+from training.data.planting import _SHAPES
 
 MASSES = (0.5, 0.8, 0.9, 0.95)
 LEAST = 0.1  # nats; shorter bars come from the grid and from the points

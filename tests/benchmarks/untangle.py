@@ -71,7 +71,7 @@ def draw(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool
     import torch
 
     from flows.diffeo import RandomDiffeo
-    from training.planting import planted
+    from training.data.planting import planted
 
     if name == "trefoil":
         made = planted("trefoil", ROWS, NOISE_DIMS, seed)
@@ -152,7 +152,7 @@ def one(name: str, seed: int) -> None:
 
     import training
     from analysis.analyzer import Analyzer
-    from training.untangling import lifted, structure
+    from training.untangling.untangle import lifted, structure
 
     x, t, which, closed = draw(name, seed)
     started = time.perf_counter()

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.commands._found import found
-from training.processes import rank, trainer_settings
+from training.runtime.processes import rank, trainer_settings
 
 if TYPE_CHECKING:
-    from training.options import FitOptions
+    from training.runtime.options import FitOptions
 
 
 def set_up(options: "FitOptions") -> None:
@@ -23,8 +23,8 @@ def set_up(options: "FitOptions") -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
 
-    from training.memory import keep_freed_memory
-    from training.nulls import check
+    from training.runtime.memory import keep_freed_memory
+    from training.stages.nulls import check
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("training").setLevel(logging.INFO)
@@ -42,7 +42,7 @@ def each_run(out: Path, argv: list[str], varied: Mapping[str, list[str]]) -> Ite
     Raises:
         ValueError: one is finished with other settings.
     """
-    from training.options import fit_options
+    from training.runtime.options import fit_options
 
     for name, flags in varied.items():
         run, begun = out / name, time.monotonic()
@@ -65,14 +65,14 @@ def one_run(options: "FitOptions") -> None:
     """Fit once, write the run folder and say what was found; of several processes the first alone does the latter two."""
     if rank(options.devices) > 0:
         return _help_the_first(options)
-    from flows.writing import write_whole
-    from training.checkpoints import Checkpoint
-    from training.console import Console
-    from training.data import read_data
+    from flows.io.writing import write_whole
+    from training.data.preparing import prepare
+    from training.data.source import read_data
     from training.fitting import run
-    from training.preparing import prepare
-    from training.run_folder import RunFolder
-    from training.stopping import signals_raise
+    from training.runtime.checkpoints import Checkpoint
+    from training.runtime.console import Console
+    from training.runtime.run_folder import RunFolder
+    from training.runtime.stopping import signals_raise
 
     folder = RunFolder.open(options.resume) if options.resume else RunFolder.create(options.out, options.name)
     with signals_raise(), folder.discarded_on_error():
@@ -100,12 +100,12 @@ def one_run(options: "FitOptions") -> None:
 
 def _help_the_first(options: "FitOptions") -> None:
     """Train as the first process does, so that what they agree on is the same; write and say nothing."""
-    from training.checkpoints import Checkpoint
-    from training.data import read_data
+    from training.data.preparing import prepare
+    from training.data.source import read_data
     from training.fitting import run
-    from training.preparing import prepare
-    from training.run_folder import RunFolder
-    from training.stopping import StoppedError
+    from training.runtime.checkpoints import Checkpoint
+    from training.runtime.run_folder import RunFolder
+    from training.runtime.stopping import StoppedError
 
     try:
         run(

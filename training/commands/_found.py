@@ -27,7 +27,7 @@ def _classes(analyzer: Analyzer) -> list[str]:
 
     Plain are as many principal components as the block has dimensions, and the directions that entered the flow if not all did.
     """
-    from analysis.tree import tree
+    from analysis.pieces.tree import tree
 
     labels, ours, front = analyzer.labels, analyzer.tree(), analyzer.flow.front
     assert labels is not None
@@ -71,6 +71,6 @@ def _means(points: NDArray, labels: NDArray) -> float:
 
 
 def _agreement(found: NDArray, labels: NDArray) -> float:
-    from analysis.clusters import agreement
+    from analysis.pieces.clusters import agreement
 
     return agreement(found, labels)

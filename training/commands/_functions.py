@@ -37,7 +37,7 @@ def function_and_inputs(given: Namespace, most: int) -> tuple[Any, Tensor]:
     """
     import torch
 
-    from flows.inputs import as_tensor
+    from flows.io.inputs import as_tensor
 
     if given.threads > 0:
         torch.set_num_threads(given.threads)
@@ -60,8 +60,8 @@ def function_and_inputs(given: Namespace, most: int) -> tuple[Any, Tensor]:
 
 
 def _of_user(given: Namespace) -> tuple[Any, Any]:
-    from training.activations import read_activations
-    from training.loading import called, load_object
+    from training.data.activations import read_activations
+    from training.data.loading import called, load_object
 
     found = load_object(given.function)
     if given.inputs:

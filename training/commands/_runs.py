@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.analyzer import Analyzer
-    from flows.questions import Question
+    from flows.nets.questions import Question
 
 
 def reader(verb: str, about: str, argv: list[str], **extras: bool) -> Namespace:
@@ -42,7 +42,7 @@ def analyzer_of(run: str, given: Namespace) -> "Analyzer":
         threadpool_limits(given.threads)  # small matrices: two threads that share a busy core wait for one another
     if getattr(given, "data", None) is None:
         return Analyzer.load(run, seed=given.seed)
-    from training.activations import read_activations
+    from training.data.activations import read_activations
 
     rows = read_activations(given.data, given.key, given.labels, None)
     return Analyzer.load(run, rows.x, None if rows.labels is None else rows.labels.numpy(), seed=given.seed)
@@ -60,7 +60,7 @@ def ask_its_net(analyzer: "Analyzer", given: Namespace) -> None:
         return
     import torch
 
-    from analysis.asking import check_rows
+    from analysis.causal.asking import check_rows
 
     try:
         check_rows(question.head, analyzer.x, torch.from_numpy(analyzer.rows))
@@ -74,7 +74,7 @@ def _question(config: Path) -> "Question | None":
     """What comes after the layer of the subject that a run's settings name; None where they name none."""
     if not config.is_file() or "subject:" not in config.read_text(encoding="utf8"):
         return None
-    from training.options import fit_options
+    from training.runtime.options import fit_options
     from training.subjects import trained_subject
 
     options = fit_options(["--config", str(config)])

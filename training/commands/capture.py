@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from training.capturing import capture
-    from training.saving import save_activations, suffix_for
+    from training.data.capturing import capture
+    from training.runtime.saving import save_activations, suffix_for
 
     if suffix_for(given.out, len(given.layer)) == ".npy" and given.relevance:
         raise ValueError(f"{given.out} cannot hold what the net uses of the layer; name it .safetensors")
@@ -104,7 +104,7 @@ def _model_and_batches(given: Namespace) -> tuple[nn.Module, Iterable[Any]]:
     import torch
     from torch import nn
 
-    from training.loading import called, load_object
+    from training.data.loading import called, load_object
 
     found = load_object(given.object)
     if callable(found) and not isinstance(found, nn.Module):
@@ -134,9 +134,9 @@ def _model_and_batches(given: Namespace) -> tuple[nn.Module, Iterable[Any]]:
 
 def _batches(given: Namespace, dtype: torch.dtype) -> Iterator[Any]:
     """The inputs' file, ``--batch`` examples at a time, with their labels; numbers in the model's precision."""
-    from flows.files import arrays_in, load, matching
-    from flows.inputs import as_tensor
-    from training.activations import one_integer_each
+    from flows.io.files import arrays_in, load, matching
+    from flows.io.inputs import as_tensor
+    from training.data.activations import one_integer_each
 
     path = Path(given.inputs)
     for file in matching(path)[1:]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from training.presets import preset_names
+from training.runtime.presets import preset_names
 
 
 def main(argv: list[str]) -> int:
@@ -10,7 +10,7 @@ def main(argv: list[str]) -> int:
     if argv:
         print("usage: unknot doctor\nPrints versions, devices and which folders were imported.")
         return 0 if argv[0] in ("-h", "--help") else 2
-    from training.doctor import report
+    from training.runtime.doctor import report
 
     lines, healthy = report(Path.cwd(), preset_names())
     print("\n".join(lines))

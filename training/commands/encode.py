@@ -28,12 +28,12 @@ def main(argv: list[str]) -> int:
     import torch
 
     from flows.flow import FunnelFlow
-    from flows.inputs import check_kind
-    from flows.rows import chunks
-    from flows.store import load
+    from flows.io.inputs import check_kind
+    from flows.io.rows import chunks
+    from flows.io.store import load
     from flows.untangled import LIFT, Untangled
-    from training.activations import read_activations
-    from training.saving import suffix_for, write_npy
+    from training.data.activations import read_activations
+    from training.runtime.saving import suffix_for, write_npy
 
     if given.threads > 0:
         torch.set_num_threads(given.threads)

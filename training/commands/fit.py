@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.commands._fits import each_run, one_run, set_up
-from training.presets import resolve_argv
+from training.runtime.presets import resolve_argv
 
 if TYPE_CHECKING:
-    from training.options import FitOptions
+    from training.runtime.options import FitOptions
 
 
 def main(argv: list[str]) -> int:
     """``unknot fit -c PRESET_OR_YAML [-c more] [--model.kappa 2 ...] [--seeds 5]``."""
-    from training.options import fit_options
+    from training.runtime.options import fit_options
 
     argv = resolve_argv(argv)
     options = fit_options(argv)
@@ -27,8 +27,8 @@ def main(argv: list[str]) -> int:
 
 def _several_seeds(options: "FitOptions", argv: list[str]) -> None:
     """Run seed, seed + 1, ... into OUT/seed-<seed>; those that are finished there already are read, not run again."""
-    from training.panels import save_panel
-    from training.run_folder import RunFolder
+    from training.figures.panels import save_panel
+    from training.runtime.run_folder import RunFolder
     from training.seeds import SeedRow, Seeds
 
     out = Path(options.out) if options.out else RunFolder.create(None, options.name).path

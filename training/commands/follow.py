@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.commands._fits import each_run, set_up
-from training.presets import resolve_argv
+from training.runtime.presets import resolve_argv
 
 if TYPE_CHECKING:
     from training.following import Moment
-    from training.options import FitOptions
+    from training.runtime.options import FitOptions
 
 
 def main(argv: list[str]) -> int:
@@ -28,10 +28,10 @@ def main(argv: list[str]) -> int:
     )
     given, rest = parser.parse_known_args(argv)
 
+    from training.figures.panels import save_panel
     from training.following import Following
-    from training.options import fit_options
-    from training.panels import save_panel
-    from training.run_folder import RunFolder
+    from training.runtime.options import fit_options
+    from training.runtime.run_folder import RunFolder
 
     rest = resolve_argv(rest)
     options = fit_options(rest)

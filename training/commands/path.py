@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from training.commands._fits import each_run, set_up
-from training.presets import resolve_argv
+from training.runtime.presets import resolve_argv
 
 
 def main(argv: list[str]) -> int:
@@ -19,9 +19,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--kappas", nargs="+", type=float, default=list(KAPPAS), metavar="KAPPA", help="regularities")
     given, rest = parser.parse_known_args(argv)
 
-    from training.options import fit_options
-    from training.panels import save_panel
-    from training.run_folder import RunFolder
+    from training.figures.panels import save_panel
+    from training.runtime.options import fit_options
+    from training.runtime.run_folder import RunFolder
 
     kappas, rest = _checked(given.kappas), resolve_argv(rest)
     options = fit_options(rest)

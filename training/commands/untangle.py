@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.commands._fits import each_run, set_up
-from training.presets import resolve_argv
+from training.runtime.presets import resolve_argv
 
 if TYPE_CHECKING:
     from analysis.run import SavedRun
@@ -32,11 +32,11 @@ def main(argv: list[str]) -> int:
     from analysis.run import SavedRun
     from flows.lift import Lift
     from flows.untangled import FIRST, LIFT, SECOND, Untangled
-    from training.options import fit_options
-    from training.panels import save_panel
-    from training.spectral import spectrum
-    from training.untangling import is_tangled, structure, torn, words
-    from training.untangling_figure import plot_untangled
+    from training.figures.panels import save_panel
+    from training.runtime.options import fit_options
+    from training.untangling.figure import plot_untangled
+    from training.untangling.spectral import spectrum
+    from training.untangling.untangle import is_tangled, structure, torn, words
 
     rest = resolve_argv(rest)
     options = fit_options(rest)
@@ -75,7 +75,7 @@ def _check_going_on(first: Path, flow: "FunnelFlow") -> None:
     """Raises ValueError where ``first`` is not the flow of the run that is to be untangled."""
     import torch
 
-    from flows.store import load
+    from flows.io.store import load
 
     then, now = load(first).state_dict(), flow.state_dict()
     if then.keys() != now.keys() or not all(torch.equal(then[name], now[name]) for name in now):
@@ -87,8 +87,8 @@ def _write_lifted(file: Path, lift: "Lift", s, saved: "SavedRun") -> list[str]: 
     import torch
     from safetensors.torch import save
 
-    from flows.writing import write_whole
-    from training.untangling import lifted
+    from flows.io.writing import write_whole
+    from training.untangling.untangle import lifted
 
     tensors, flags = {"lifted": lifted(lift, s)}, [f"--data.file={file}", "--data.key=lifted"]
     for name, ids in (("labels", saved.labels), ("groups", saved.sources)):
@@ -103,7 +103,7 @@ def _faithful(flow: "Untangled", after) -> str:  # type: ignore[no-untyped-def]
     """Whether the untangled structure and the same put back into k dimensions have the same neighbours, both ways."""
     import torch
 
-    from analysis.edges import neighbour_edges
+    from analysis.certification.edges import neighbour_edges
 
     after = after[:: -(-len(after) // _MOST_ROWS)]
     with torch.no_grad():

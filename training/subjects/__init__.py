@@ -2,8 +2,8 @@
 
 from importlib import import_module
 
-from flows.inputs import nearest
-from training.activations import Activations
+from flows.io.inputs import nearest
+from training.data.activations import Activations
 from training.subjects.common import Subject
 
 SUBJECTS = {

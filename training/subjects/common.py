@@ -11,10 +11,10 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from flows.questions import Question
-from flows.tail import Tail
-from training.activations import Activations
-from training.capturing import capture
+from flows.nets.questions import Question
+from flows.nets.tail import Tail
+from training.data.activations import Activations
+from training.data.capturing import capture
 
 
 @dataclass(frozen=True, eq=False, repr=False)

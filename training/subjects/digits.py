@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from training.activations import Activations
+from training.data.activations import Activations
 from training.subjects.common import Subject, weights_from
 
 TURN = math.radians(10)  # largest turn of a shown image

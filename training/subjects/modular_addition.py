@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from training.activations import Activations
+from training.data.activations import Activations
 from training.subjects.common import Bottleneck, Subject, train_bottleneck, weights_from
 
 PRIME = 59

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from training.activations import Activations
+from training.data.activations import Activations
 from training.subjects.common import Subject, angle_errors, weights_from
 
 STEPS = 30  # of a trial

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from training.activations import Activations
+from training.data.activations import Activations
 from training.subjects.common import Bottleneck, Subject, angle_errors, train_bottleneck, weights_from
 
 DIGIT = 3

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flows.questions import Question
-from flows.tail import Tail
-from training.activations import Activations
+from flows.nets.questions import Question
+from flows.nets.tail import Tail
+from training.data.activations import Activations
 from training.subjects.common import Subject
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -108,7 +108,7 @@ class Prompts(Subject):
 
     def activations(self, layer: str | None = None) -> Activations:
         """The layer's output at the named token of each prompt, with the question that tells what the model uses of it."""
-        from training.capturing import capture
+        from training.data.capturing import capture
 
         name = self.layer if layer is None else layer
         found = capture(self.model, name, self.inputs.split(BATCH), positions=self.positions)

@@ -1,0 +1,1 @@
+"""The density of a structure block, its level sets and their persistent homology."""

@@ -1,0 +1,1 @@
+"""Dimensions: how many, what each is worth, and what the data themselves say."""

@@ -1,0 +1,1 @@
+"""Pieces of a cloud: found, cut, joined into a tree, and how their centres lie."""

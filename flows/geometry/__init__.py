@@ -1,0 +1,1 @@
+"""Rows as points: moments, principal directions, outliers, landmarks, ridge, known covariates."""

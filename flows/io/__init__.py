@@ -1,0 +1,1 @@
+"""Rows and flows on disk, and what users hand in."""

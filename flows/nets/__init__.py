@@ -1,0 +1,1 @@
+"""The net around a layer: its rest, its answers, what it uses, interventions."""

@@ -1,0 +1,1 @@
+"""Rows: captured, read, planted, checked, split, and made ready for a fit."""

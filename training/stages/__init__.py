@@ -1,0 +1,1 @@
+"""The stages of a fit: loss, course, supports, choice of k."""
