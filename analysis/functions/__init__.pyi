@@ -1,0 +1,14 @@
+from .axes import PreferredAxes as PreferredAxes
+from .axes import preferred_axes as preferred_axes
+from .factorization import Factorization as Factorization
+from .factorization import factorize as factorize
+from .fibres import Fibre as Fibre
+from .fibres import fibre as fibre
+from .finite import FiniteFunction as FiniteFunction
+from .finite import equivalent as equivalent
+from .finite import finite_function as finite_function
+from .freedom import Freedom as Freedom
+from .freedom import View as View
+from .freedom import coordinate_freedom as coordinate_freedom
+from .noise import Noise as Noise
+from .tables import rank_table as rank_table

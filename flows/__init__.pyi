@@ -1,0 +1,15 @@
+from .base import GatedMixture as GatedMixture
+from .diffeo import StrongDiffeo as StrongDiffeo
+from .exits import Exits as Exits
+from .field import Field as Field
+from .flow import FunnelFlow as FunnelFlow
+from .front import Front as Front
+from .geometry.nuisance import Nuisance as Nuisance
+from .io.inputs import as_rows as as_rows
+from .io.store import load as load
+from .lift import Lift as Lift
+from .nets.intervening import intervene as intervene
+from .nets.questions import Question as Question
+from .nets.relevance import Relevance as Relevance
+from .nets.tail import Tail as Tail
+from .untangled import Untangled as Untangled

@@ -1,0 +1,16 @@
+from .data.activations import Activations as Activations
+from .data.activations import read_activations as read_activations
+from .data.capturing import capture as capture
+from .data.heads import relevance as relevance
+from .data.planting import PLANTED_NAMES as PLANTED_NAMES
+from .data.planting import planted as planted
+from .data.positions import as_activations as as_activations
+from .estimator import FunnelEstimator as FunnelEstimator
+from .fitting import FitResult as FitResult
+from .fitting import fit as fit
+from .settings import ModelSettings as ModelSettings
+from .settings import PathSettings as PathSettings
+from .stages.module import FunnelModule as FunnelModule
+from .subjects import subject as subject
+from .subjects import trained_subject as trained_subject
+from .untangling.untangle import untangle as untangle
