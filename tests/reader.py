@@ -5,15 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor, nn
 
+from training import FitResult
+
 x: np.ndarray
 xa: np.ndarray
 xb: np.ndarray
-x_a: np.ndarray
-labels_a: np.ndarray
-weight_b: np.ndarray
-bias_b: np.ndarray
-template_a: np.ndarray
-template_b: np.ndarray
+points: np.ndarray
+labels: np.ndarray
+template: np.ndarray
 value: np.ndarray
 f_table: list[list[int]]
 g_table: list[list[int]]
@@ -22,4 +21,4 @@ head: Callable[[Tensor], Tensor]
 f: Callable[[Tensor], Tensor]
 inputs: Tensor
 batches: list[Tensor]
-cache: dict[str, Tensor]
+result: FitResult

@@ -53,8 +53,7 @@ def named(guide):
     return guide.relative_to(ROOT).as_posix()
 
 
-REWRITTEN = pytest.mark.xfail(strict=True, reason="issue 24: the README is being rewritten")
-GUIDES = [pytest.param(name, marks=REWRITTEN) if name == "README.md" else name for name in map(named, guides())]
+GUIDES = [named(guide) for guide in guides()]
 
 
 @pytest.fixture(scope="module")
