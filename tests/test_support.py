@@ -10,6 +10,7 @@ import shapes
 import analysis
 from analysis import Analyzer
 from analysis.topology.homology import spread_p_values
+from analysis.topology.loops import loops
 from analysis.topology.support import support
 from analysis.topology.whole import by_support
 
@@ -72,6 +73,12 @@ def test_a_ridge_that_says_less_than_the_support_is_reported():
     assert described.disagreement == "" and described.betti[2] == (1, 1, 0)
     read = by_support(two.s, described.support, "2 arc")
     assert read.kind(0)[:2] == ("circle", 1.0) and read.parts == ((),)
+
+    space = np.c_[two.s, np.random.default_rng(1).normal(0, 0.05, len(two.s))]
+    lying = loops(by_support(space, support(space, draws=3), "2 arc"))
+    assert lying.curves(0) == [None] * 3, "in space a loop of the support has no curve along a ridge"
+    with pytest.raises(ValueError, match="no closed curve"):
+        lying.knot(0)
 
 
 def test_p_values_of_noise_fall_with_the_ratio_and_its_own_bars():

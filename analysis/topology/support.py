@@ -157,6 +157,7 @@ def _read(core: Floats, rng: np.random.Generator) -> tuple[int, Reading]:
         cup=cup,
         shared=shared_way(gram) if len(coordinates) == 2 else None,
         bridge=off_the_loops(coordinates) if coordinates else 0.0,
+        curves=(None,) * len(coordinates),  # landmarks of the support lie on no ridge
         route="support",
     )
     return _pieces(used, landmarks, cover), reading
