@@ -53,6 +53,8 @@ def pieces(points, labels, sources):
 
 def told_apart(block, rows, labels, sources):
     """The line of a table: tree and k-means in the block, and in as many principal components of the rows."""
+    if not block.shape[1]:
+        return "nothing: k = 0"
     linear = PCA(min(block.shape[1], *rows.shape), random_state=0).fit_transform(rows)
     (ours, ari), (theirs, linear_ari) = pieces(block, labels, sources), pieces(linear, labels, sources)
     line = f"tree {ours:3d} {ari:.3f}, means {means(block, labels):.3f} | PCA: tree {theirs:3d} {linear_ari:.3f}, "
@@ -127,12 +129,12 @@ def resnets(given):
 
 def calendars(given):
     data = real("calendars.npz")
-    keys = [key for key in data if "layer" in key] if data else []
+    keys = [key for key in data if "layer" in key and any(name in key for name in given.names)] if data else []
     for key in keys:
         stem = key.partition("_layer")[0]
         classes, template = data[f"{stem}_label"].astype(np.int64), data[f"{stem}_template"].astype(np.int64)
         x = torch.from_numpy(data[key]).float()
-        for off in (True, False):
+        for off in (True, False)[: 1 + given.raw]:
             said = "template off" if off else "raw"
             rows = Activations(x, classes, None, nuisance=template if off else None)
             shown(f"{key} {said}", rows, given.seeds[0], given.fit)
@@ -191,6 +193,10 @@ if __name__ == "__main__":
     )
     parser.add_argument(
         "--halves", action=argparse.BooleanOptionalAction, default=True, help="digits: two nets of half the images"
+    )
+    parser.add_argument("--names", nargs="+", default=[""], help="calendars: only those whose name holds one of these")
+    parser.add_argument(
+        "--raw", action=argparse.BooleanOptionalAction, default=True, help="calendars: with the template's means too"
     )
     parser.add_argument("--fit", action="store_true", help="train flows, and look at their blocks")
     parser.add_argument(
