@@ -9,6 +9,8 @@ import torch
 from analysis.dimension.hierarchy import hierarchy
 from flows.flow import FunnelFlow
 
+pytestmark = pytest.mark.quick
+
 
 def linear(mask: list[int], scales: tuple[float, ...] = (4.0, 3.0, 2.0, 1.0)) -> tuple[FunnelFlow, torch.Tensor]:
     """A flow that only whitens: z_i is the i-th principal component."""
