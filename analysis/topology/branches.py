@@ -68,7 +68,7 @@ def _maxima(heights: Floats, linked: NDArray[np.bool_], prominence: float) -> in
     for i in np.argsort(-heights, kind="stable"):
         seen[i] = True
         for j in np.flatnonzero(linked[i] & seen):
-            low, high = peaks.meeting(i, j)
+            low, high = peaks.meeting(int(i), int(j))
             if low != high:
                 count += bool(heights[low] - heights[i] > prominence)
                 peaks.join(low, high)
