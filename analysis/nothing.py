@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from analysis.dimension.dimensions import NOTHING
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Nothing:
-    """The answer of a verb about structure where k = 0: nothing but noise at this regularity."""
+    """The answer of a verb about structure where k = 0: nothing but noise at this regularity.
+
+    It has nothing that an answer about structure has. Who asks is told so; to type checkers it is never reached.
+    """
 
     verb: str
 
@@ -27,3 +30,11 @@ class Nothing:
         from analysis.drawing import nothing
 
         return nothing(repr(self), ax)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") or name == "verb":  # copies and pickles ask before the verb is there
+            raise AttributeError(name)
+        raise AttributeError(f"{self!r}; there is no {name!r} to ask for, check flow.structure_dim first")
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise IndexError(f"{self!r}; there is no [{key!r}] to ask for, check flow.structure_dim first")

@@ -9,6 +9,8 @@ from flows.io import files
 from flows.io.rows import StoredRows
 from training.data.activations import Activations, fitting, read_activations
 
+pytestmark = pytest.mark.quick
+
 X = np.arange(24, dtype=np.float32).reshape(8, 3)
 LABELS = np.arange(8) % 2
 GROUPS = np.arange(8) // 2

@@ -5,6 +5,8 @@ import pytest
 
 from analysis import circular_correlation, plane_angle, probed_angle
 
+pytestmark = pytest.mark.quick
+
 ANGLE = np.random.default_rng(0).uniform(-np.pi, np.pi, 4000)
 
 

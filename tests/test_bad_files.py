@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from flows.io import files
 from training.data.activations import read_activations
 
+pytestmark = pytest.mark.quick
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype("float32")
 LABELS = np.arange(40) % 4

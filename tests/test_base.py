@@ -8,6 +8,8 @@ from torch.distributions import Normal
 
 from flows.base import GATE_LAWS, GatedMixture
 
+pytestmark = pytest.mark.quick
+
 every_law = pytest.mark.parametrize("law", GATE_LAWS)
 
 

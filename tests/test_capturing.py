@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from training.data.capturing import capture
 from training.data.positions import ShapeWarning
 
+pytestmark = pytest.mark.quick
+
 
 def net():
     with torch.random.fork_rng(devices=[]):

@@ -5,6 +5,8 @@ import torch
 
 from flows.diffeo import RandomDiffeo, StrongDiffeo, unexplained_share
 
+pytestmark = pytest.mark.quick
+
 
 def gaussian(count, dims, seed=0):
     return torch.randn(count, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

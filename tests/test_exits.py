@@ -5,6 +5,8 @@ import torch
 
 from flows.exits import Exits
 
+pytestmark = pytest.mark.quick
+
 WIDTHS = [0.1, 0.2, 0.25, 1 / 3]
 DTYPES = [torch.float32, torch.float64]
 every_width = pytest.mark.parametrize("width", WIDTHS)

@@ -8,6 +8,8 @@ from flows.field import Field
 from flows.fused import _FEW_ROWS, Folded, fused_rk4
 from flows.solver import dopri5, rk4
 
+pytestmark = pytest.mark.quick
+
 W = 0.25
 TAUS = {
     "open": [1 + W / 2] * 4,

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from analysis.functions.finite import equivalent, finite_function
 from analysis.functions.freedom import coordinate_freedom
 
+pytestmark = pytest.mark.quick
+
 THREE_TWO = {1: 1, 2: 1, 3: 1, 4: 5, 5: 5}
 FOUR_ONE = {1: 1, 2: 1, 3: 1, 4: 1, 5: 5}
 

@@ -9,6 +9,8 @@ from analysis.functions.freedom import View, coordinate_freedom
 from analysis.functions.noise import Noise, as_noise
 from flows.diffeo import StrongDiffeo
 
+pytestmark = pytest.mark.quick
+
 
 def gaussian(count, dims, seed=0):
     return torch.randn(count, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -9,6 +9,8 @@ from torch.distributions import MultivariateNormal
 from flows import FunnelFlow
 from flows.front import _WIDE, ColumnWarning, Front
 
+pytestmark = pytest.mark.quick
+
 
 def rows(count=500, dims=4, dtype=torch.float64):
     return (torch.randn(count, dims, dtype=torch.float64) @ torch.randn(dims, dims).double() + 3).to(dtype)

@@ -7,6 +7,8 @@ import pytest
 
 from training.cli import main
 
+pytestmark = pytest.mark.quick
+
 MAPS = """
 import torch
 

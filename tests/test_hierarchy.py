@@ -1,13 +1,18 @@
 """The hierarchy of structure dimensions: against a flow whose errors are known on paper, and where there is nothing."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
 import torch
 
 from analysis.dimension.hierarchy import hierarchy
+from analysis.nothing import Nothing
 from flows.flow import FunnelFlow
+
+pytestmark = pytest.mark.quick
 
 
 def linear(mask: list[int], scales: tuple[float, ...] = (4.0, 3.0, 2.0, 1.0)) -> tuple[FunnelFlow, torch.Tensor]:
@@ -114,3 +119,13 @@ def test_bad_input_is_named() -> None:
         hierarchy(flow, x, worth=[0.1])
     with pytest.raises(ValueError, match="prices must have 4 entries, got shape"):
         hierarchy(flow, x, prices=[0.1, 0.2])
+
+
+def test_nothing_says_so_when_asked_and_is_copied_and_stored():
+    found = Nothing("levels")
+    with pytest.raises(AttributeError, match=r"levels: k = 0, nothing but noise.*no 'betti' to ask for"):
+        found.betti(0.9)
+    with pytest.raises(IndexError, match=r"levels: k = 0.*no \[0\] to ask for"):
+        found[0]
+    assert copy.deepcopy(found) == pickle.loads(pickle.dumps(found)) == found
+    assert not hasattr(found, "betti")

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parents[1]
 OURS = {"flows", "training", "analysis"}
 COMPOSITION_ROOT = "training/commands/"

@@ -8,6 +8,8 @@ import torch
 
 from flows.io.inputs import as_rows, as_tensor, centred, nearest
 
+pytestmark = pytest.mark.quick
+
 GOOD = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
 

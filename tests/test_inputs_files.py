@@ -12,6 +12,8 @@ from flows.io import files
 from flows.io.rows import Rows
 from training.data.activations import Activations, read_activations
 
+pytestmark = pytest.mark.quick
+
 X = np.arange(1, 61).reshape(20, 3)  # exact in every precision, bfloat16 and uint8 too
 LABELS = np.arange(20) % 4
 GROUPS = np.arange(20) // 2

@@ -8,6 +8,8 @@ from torch import nn
 
 import flows
 
+pytestmark = pytest.mark.quick
+
 Pair = namedtuple("Pair", "states extra")
 
 

@@ -11,6 +11,8 @@ from flows.front import Front
 from training.stages.ladder import Ladder, principal_share
 from training.stages.selection import choose
 
+pytestmark = pytest.mark.quick
+
 NULL = 0.03
 
 

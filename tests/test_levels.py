@@ -2,13 +2,14 @@
 
 import json
 
+import gudhi
 import numpy as np
 import pytest
 
 import training
 from analysis.density.bag import fit_density
 from analysis.density.levels import levels
-from analysis.density.persistence import cubical_bars
+from analysis.density.persistence import Bars, bottleneck, cubical_bars
 
 
 def structure(name, rows=3000):
@@ -106,3 +107,23 @@ def test_spoilt_rows_are_refused(spoilt):
 def test_global_random_state_stays(untouched_rng):
     with untouched_rng():
         levels(structure("two", 800))
+
+
+def random_bars(rng, count):
+    """Bars of degrees 0 and 1, births above deaths."""
+    birth = rng.normal(size=count)
+    zeros = np.zeros(count, dtype=np.intp)
+    return Bars(rng.integers(2, size=count), birth, birth - rng.exponential(0.3, size=count), zeros, zeros > 0)
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (0, 4), (3, 3), (3, 60), (40, 50)])
+def test_the_bottleneck_distance_is_gudhis(sizes):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        bars = [random_bars(rng, size) for size in sizes]
+
+        def diagram(of, degree):
+            return np.stack([of.death, of.birth], axis=1)[of.degree == degree]
+
+        expected = max(gudhi.bottleneck_distance(*(diagram(of, degree) for of in bars)) for degree in (0, 1))
+        assert bottleneck(*bars) == pytest.approx(expected, abs=1e-12)

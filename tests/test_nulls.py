@@ -9,6 +9,8 @@ from training.settings import ModelSettings, PathSettings
 from training.stages import nulls
 from training.stages.nulls import MARGIN, find_null, fingerprint
 
+pytestmark = pytest.mark.quick
+
 MODEL, PATH = ModelSettings(), PathSettings()
 
 

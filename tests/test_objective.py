@@ -6,6 +6,8 @@ import torch
 from flows import FunnelFlow
 from training.stages.objective import Charges, objective, passed
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def flow():

@@ -12,6 +12,8 @@ from torch import Tensor
 from training.data import planting
 from training.data.planting import PLANTED_NAMES, RandomDiffeo, planted
 
+pytestmark = pytest.mark.quick
+
 # name: structure_dim, intrinsic_dim, betti, kind, number of angles, D at 3 noise dimensions
 TRUTHS = {
     "gaussian": (0, 0, (1,), "noise", 0, 5),

@@ -8,6 +8,8 @@ from torch import nn
 import training
 from training import as_activations, capture
 
+pytestmark = pytest.mark.quick
+
 
 def normal(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))

@@ -2,7 +2,11 @@
 
 import io
 
+import pytest
+
 from analysis.progress import tracked
+
+pytestmark = pytest.mark.quick
 
 
 class Terminal(io.StringIO):

@@ -16,6 +16,8 @@ from training.fitting import run
 from training.runtime.checkpoints import Checkpoint, StoppedError
 from training.settings import ModelSettings, PathSettings
 
+pytestmark = pytest.mark.quick
+
 X = torch.arange(60.0).reshape(20, 3)
 
 

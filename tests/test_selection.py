@@ -5,6 +5,8 @@ import pytest
 
 from training.stages.selection import choose, lower_hull, middle, resampled
 
+pytestmark = pytest.mark.quick
+
 
 def rows(mean: float, spread: float = 0.0, count: int = 400) -> np.ndarray:
     """Held-out rows with exactly this mean and standard deviation."""

@@ -13,6 +13,8 @@ from safetensors.torch import save as to_bytes
 import flows
 from flows.io.store import StoreError
 
+pytestmark = pytest.mark.quick
+
 V1 = Path(__file__).parent / "data" / "flow-v1"
 
 

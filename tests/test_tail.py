@@ -7,6 +7,8 @@ from torch import nn
 import flows
 from flows.nets.tail import answers_in
 
+pytestmark = pytest.mark.quick
+
 
 class Tokens(nn.Module):
     """Embeddings, a layer, and an answer that mixes all earlier positions."""

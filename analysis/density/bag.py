@@ -1,18 +1,13 @@
 """The density of a structure block, refitted for the analysis: a bag of Gaussian mixtures chosen by held-out likelihood."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.density.em import KINDS, Mixture, average, features, fit_mixture
 from analysis.progress import tracked
-
-if TYPE_CHECKING:
-    from sklearn.mixture import GaussianMixture
 
 Array = NDArray[np.float64]
 Trial = tuple[str, int, float]  # kind of covariance, K, held-out nats
@@ -132,29 +127,6 @@ def as_points(points: ArrayLike, name: str = "points", width: int | None = None)
     return array
 
 
-def choose_mixture(fit_rows: ArrayLike, held_out_rows: ArrayLike, seed: int = 0) -> GaussianMixture:
-    """Fit mixtures with 1 to 256 components and full, diagonal and tied covariances; keep the likeliest on held-out rows.
-
-    For each kind of covariance the search ends when three counts in a row do not improve, when it trails another kind by .05
-    nats with as many components, or at one component to 5 rows.
-
-    Args:
-        fit_rows: (n, k).
-        held_out_rows: (m, k), not among them.
-        seed: of the starts.
-
-    Returns:
-        A scikit-learn mixture; its ``tried_`` lists (kind, K, held-out nats).
-
-    Raises:
-        ValueError: bad shapes, NaN or inf.
-    """
-    points = as_points(fit_rows, "fit_rows")
-    judges = as_points(held_out_rows, "held_out_rows", width=points.shape[1])
-    mixture, kind, tried = _search(points, judges, seed)
-    return _as_sklearn(mixture, kind, tried)
-
-
 def fit_density(
     s: ArrayLike,
     seed: int = 0,
@@ -195,7 +167,7 @@ def fit_density(
     count = min(most_rows, max(1, len(rows) - max(1, unseen)))
     order, count = _split(groups, len(rows), count, seed)
     points, judges = rows[order[:count]], rows[order[count : count + MOST_JUDGES]]
-    _, _, tried = _search(points, judges, seed)
+    _, _, tried = likeliest(points, judges, seed)
     (bag, first), bags = _best_bag(points, judges, tried, members, seed)
     kind, components, nats = max(bags, key=_nats)
     return Density(
@@ -254,8 +226,17 @@ def _best_bag(
     return best, tuple(bags)
 
 
-def _search(points: Array, judges: Array, seed: int) -> tuple[Mixture, str, tuple[Trial, ...]]:
-    """The likeliest single mixture on the judges, its kind of covariance, and all that were tried."""
+def likeliest(points: Array, judges: Array, seed: int) -> tuple[Mixture, str, tuple[Trial, ...]]:
+    """The likeliest single mixture on the judges, its kind of covariance, and all that were tried.
+
+    Mixtures have 1 to 256 components. For each kind of covariance the search ends when three counts in a row do not improve,
+    when it trails another kind by .05 nats with as many components, or at one component to 5 rows.
+
+    Args:
+        points: (n, k), to fit to.
+        judges: (m, k), held out.
+        seed: of the starts.
+    """
     centre, scale, rows = _standardised(points)
     moments, tried = features(rows), []
     best: tuple[float, Mixture, str] | None = None
@@ -294,16 +275,3 @@ def _standardised(points: Array) -> tuple[Array, Array, Array]:
     centre, scale = points.mean(0), points.std(0)
     scale = np.where(scale > 1e-12 * np.maximum(1, np.abs(centre)), scale, 1.0)
     return centre, scale, (points - centre) / scale
-
-
-def _as_sklearn(mixture: Mixture, kind: str, tried: tuple[Trial, ...]) -> GaussianMixture:
-    from sklearn.mixture import GaussianMixture
-    from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
-
-    diagonal = np.diagonal(mixture.covariances, axis1=1, axis2=2)
-    shaped = {"full": mixture.covariances, "diag": diagonal, "tied": mixture.covariances[0]}[kind]
-    out = GaussianMixture(len(mixture.weights), covariance_type=kind)
-    out.weights_, out.means_, out.covariances_ = mixture.weights, mixture.means, shaped
-    out.precisions_cholesky_ = _compute_precision_cholesky(shaped, kind)
-    out.converged_, out.n_features_in_, out.tried_ = True, mixture.means.shape[1], tried
-    return out

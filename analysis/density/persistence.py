@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching, minimum_spanning_tree
 
+from analysis.density.peaks import Peaks
+
 Array = NDArray[np.float64]
 
 CONSTRUCTIONS = ("vertices", "top_dimensional_cells")
@@ -118,6 +120,8 @@ def bottleneck(one: Bars, other: Bars) -> float:
 
     The smallest t for which all bars longer than 2 t of either find distinct partners within t at both ends in the other.
     That both can be done at once follows from each alone (Mendelsohn and Dulmage 1958), so two matchings decide.
+    ``gudhi.bottleneck_distance`` gives the same (tests/test_levels.py) in two to three times the time (400 and 1000 bars, by
+    hand); its exact mode, e = 0, is wrong for some diagrams of three bars (gudhi 3.13).
     """
     degrees = set(one.degree.tolist()) | set(other.degree.tolist())
     return max((_bottleneck(_points(one, d), _points(other, d)) for d in degrees), default=0.0)
@@ -156,18 +160,12 @@ def _merging(
     heights: Array, lowest: Array, cut: float, names: NDArray[np.intp]
 ) -> tuple[int, Array, Array, NDArray[np.intp]]:
     """Degree 0: every point is born at its height; at an edge the lower of two pieces' peaks dies."""
-    parent = np.arange(len(heights))
-    death = np.full(len(heights), cut)
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
+    peaks, death = Peaks(heights), np.full(len(heights), cut)
     for a, b in _spanning(lowest, cut):
-        low, high = sorted((find(a), find(b)), key=lambda i: heights[i])
+        low, high = peaks.meeting(a, b)
         if low != high:
-            parent[low], death[low] = high, min(lowest[a, b], heights[low])
+            peaks.join(low, high)
+            death[low] = min(lowest[a, b], heights[low])
     return 0, heights, death, names
 
 

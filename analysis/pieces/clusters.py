@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 
+from analysis.density.peaks import Peaks
+
 MOST_ROWS = 20_000
 
 
@@ -192,21 +194,15 @@ def merge(
     Returns:
         The peak (p,) each peak ends in, and the prominence (p,) of those that joined another; infinite for the rest.
     """
-    parent = np.arange(len(heights))
-    prominence = np.full(len(heights), np.inf)
+    peaks, prominence = Peaks(heights), np.full(len(heights), np.inf)
     rows = np.full(len(heights), fewest) if sizes is None else sizes.copy()
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
     for (a, b), level in zip(pairs, saddles, strict=True):
-        low, high = sorted((find(a), find(b)), key=lambda i: heights[i])
+        low, high = peaks.meeting(a, b)
         if low != high and (heights[low] - level < threshold or min(rows[low], rows[high]) < fewest):
-            parent[low], prominence[low] = high, heights[low] - level
+            peaks.join(low, high)
+            prominence[low] = heights[low] - level
             rows[high] += rows[low]
-    return np.array([find(i) for i in range(len(heights))], dtype=np.intp), prominence
+    return np.array([peaks.of(i) for i in range(len(heights))], dtype=np.intp), prominence
 
 
 def _sorted(

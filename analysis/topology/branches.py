@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 from scipy.spatial.distance import cdist
 
+from analysis.density.peaks import Peaks
 from analysis.topology.circular import CircularCoordinate, shortest_basis
 
 Floats = NDArray[np.float64]
@@ -62,19 +63,13 @@ def on_the_loop(coordinate: CircularCoordinate, points: Floats) -> NDArray[np.bo
 
 def _maxima(heights: Floats, linked: NDArray[np.bool_], prominence: float) -> int:
     """Maxima of a function on a connected graph that stand out by more than this."""
-    parent = np.full(len(heights), -1)
+    peaks, seen = Peaks(heights), np.zeros(len(heights), dtype=bool)
     count = 1  # the highest never dies
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
     for i in np.argsort(-heights, kind="stable"):
-        parent[i] = i
-        for j in np.flatnonzero(linked[i] & (parent >= 0)):
-            low, high = sorted((find(i), find(int(j))), key=lambda n: heights[n])
+        seen[i] = True
+        for j in np.flatnonzero(linked[i] & seen):
+            low, high = peaks.meeting(int(i), int(j))
             if low != high:
                 count += bool(heights[low] - heights[i] > prominence)
-                parent[low] = high
+                peaks.join(low, high)
     return count
