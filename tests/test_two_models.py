@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from analysis import Aligner, Analyzer
-from analysis.alignment import foscttm
+from analysis.alignment import foscttm, label_transfer
 from analysis.alignment.assignment import assignments
 from analysis.alignment.frame import Frame, outward
 from analysis.alignment.geometry import elsewhere
@@ -231,6 +231,27 @@ X = np.random.default_rng(0).normal(size=(50, 12))
 def test_errors_say_what_to_do(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def residues(modulus, dims, each, generator):
+    """A code of residues: five frequencies on circles of unlike sizes, seen in fewer directions; and the residues."""
+    angles = 2 * np.pi * np.outer(np.arange(modulus), [1, 3, 5, 8, 11]) / modulus
+    waves = np.hstack([np.cos(angles), np.sin(angles)]) * np.tile([1.0, 0.9, 0.8, 0.7, 0.6], 2)
+    seen = waves @ np.random.default_rng(2).normal(size=(10, dims))
+    labels = np.repeat(np.arange(modulus), each)
+    return seen[labels] + 0.2 * generator.normal(size=(len(labels), dims)), labels
+
+
+def test_dozens_of_pieces_are_found_and_matched():
+    """31 residues in 9 dimensions, other rows on either side, one side turned; two of 62 pieces may be cut otherwise."""
+    (a, of_a), (b, of_b) = (residues(31, 9, 12, np.random.default_rng(seed)) for seed in (0, 1))
+    assert 29 <= clearest(a)[0].count <= 33
+    turn = random_map(9, 9, np.random.default_rng(5))
+    found = Aligner(null_draws=19).fit(a, b @ turn)
+    assert found.is_unique_ and found.is_aligned_ and found.reached_[0] >= 6
+    assert (
+        label_transfer(found.transform(a), of_a, b @ turn, of_b) == 1 and foscttm(found.transform(a), a @ turn) < 1e-3
+    )
 
 
 def test_forty_rows_of_4096_are_aligned_with_few_pieces():

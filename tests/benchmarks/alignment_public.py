@@ -273,6 +273,8 @@ def same(given):
     for seed in (0, 1, 2):
         rows = training.subject("digits", seed)
         sets[f"digits, seed {seed}"] = rows.x.numpy()[:3000].astype(float), rows.labels.numpy()[:3000]
+        rows = training.trained_subject("modular-addition", seed).activations()
+        sets[f"modular addition, seed {seed}"] = rows.x.numpy()[:3000].astype(float), rows.labels.numpy()[:3000]
     if (REAL / "cifar_resnets.npz").exists():
         data = real("cifar_resnets")
         sets |= {f"ResNet {n}": (data[f"resnet{n}"].astype(float), data["labels"]) for n in (20, 56)}
