@@ -261,6 +261,26 @@ def test_forty_rows_of_4096_are_aligned_with_few_pieces():
     assert not found.is_unique_ and found.transform(x[:3]).shape == (3, 4096)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [X, np.vstack([X[:25]] * 2), np.repeat(X[:3], 17, axis=0)[:50], np.random.default_rng(1).normal(size=(50, 4096))],
+    ids=["the same rows", "half of them twice", "three distinct rows", "4096 columns"],
+)
+def test_odd_clouds_get_an_answer_and_no_certainty(other):
+    """Of fifty normal rows; widths 2 and 4096 in the last."""
+    found = Aligner(null_draws=19).fit(X[:, :2] if other.shape[1] > 12 else X, other)
+    assert not found.is_unique_ and np.isfinite(found.transform(found.a_.s)).all() and "no" in found.verdict()
+
+
+def test_labels_of_which_only_some_are_shared_are_used(two):
+    """Classes 0 to 7 and 2 to 9: those that one side alone has do not disturb the six."""
+    a, of_a, b, of_b, _ = two
+    there = of_b >= 2
+    found = Aligner(null_draws=19).fit(a, b[there], labels=(of_a, np.r_[of_b[there][:-5], [9] * 5]))
+    shared = of_a >= 2
+    assert label_transfer(found.transform(a)[shared], of_a[shared], b[there][:-5], of_b[there][:-5]) > 0.99
+
+
 def test_rows_far_out_keep_their_numbers():
     """What an analyzer of points leaves out stays in an alignment: pairs and labels are of the rows as they were given."""
     rows = torch.randn(300, 3).double().numpy()

@@ -96,11 +96,12 @@ def clearest(rows: Floats, seed: int = 0) -> list[Nodes]:
         return [Nodes(_by_mass(every), clear)]
 
     found = nodes(partition(few, DEPTH, generator.random(len(few)) < 0.5, seed).labels)
-    for k in range(2, min(MOST_NODES, len(few) // ROWS_A_NODE) + 1):
+    most = min(len(few) // ROWS_A_NODE, len(np.unique(few, axis=0)))
+    for k in range(2, min(MOST_NODES, most) + 1):
         found += nodes(_k_means(few, k, seed))
     found.sort(key=_unclear)
     if found and found[0].count == MOST_NODES:
-        found += _more(lambda k: nodes(_k_means(few, k, seed)), found[0], len(few) // ROWS_A_NODE)
+        found += _more(lambda k: nodes(_k_means(few, k, seed)), found[0], most)
     return sorted(found, key=_unclear)
 
 
