@@ -221,9 +221,13 @@ X = np.random.default_rng(0).normal(size=(50, 12))
     ("call", "message"),
     [
         (lambda: Aligner().fit(X, X, nuisance=np.zeros(50)), "nuisance must be a pair, of a and of b"),
-        (lambda: Aligner().fit(X, X, nuisance=(np.zeros(3), None)), r"nuisance of a must have shape \(50,\)"),
-        (lambda: Aligner().fit(X, X, nuisance=(None, np.arange(50))), "nuisance of b explains all of the rows"),
-        (lambda: Aligner().fit(X, X, nuisance=(np.full(50, np.nan), None)), "nuisance of a contains NaN"),
+        (
+            lambda: Aligner().fit(X, X, nuisance=(np.zeros(3), None)),
+            "a: nuisance must have one row for each of 50 rows",
+        ),
+        (lambda: Aligner().fit(X, X, nuisance=(None, np.arange(50))), "b: nuisance column 0 has 50 classes for 50"),
+        (lambda: Aligner().fit(X, X, nuisance=(None, X)), "b: the nuisance explains all of the rows"),
+        (lambda: Aligner().fit(X, X, nuisance=(np.full(50, np.nan), None)), "a: nuisance contains NaN"),
         (lambda: Aligner().fit(X, np.where(X > 2, np.nan, X)), "structure rows of b contain NaN"),
         (lambda: Aligner().fit(X, np.ones((50, 12))), "all rows of b are equal"),
     ],
