@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from analysis import Aligner, Analyzer
-from analysis.alignment import foscttm
+from analysis.alignment import foscttm, label_transfer
 from analysis.alignment.assignment import assignments
 from analysis.alignment.frame import Frame, outward
 from analysis.alignment.geometry import elsewhere
@@ -221,9 +221,13 @@ X = np.random.default_rng(0).normal(size=(50, 12))
     ("call", "message"),
     [
         (lambda: Aligner().fit(X, X, nuisance=np.zeros(50)), "nuisance must be a pair, of a and of b"),
-        (lambda: Aligner().fit(X, X, nuisance=(np.zeros(3), None)), r"nuisance of a must have shape \(50,\)"),
-        (lambda: Aligner().fit(X, X, nuisance=(None, np.arange(50))), "nuisance of b explains all of the rows"),
-        (lambda: Aligner().fit(X, X, nuisance=(np.full(50, np.nan), None)), "nuisance of a contains NaN"),
+        (
+            lambda: Aligner().fit(X, X, nuisance=(np.zeros(3), None)),
+            "a: nuisance must have one row for each of 50 rows",
+        ),
+        (lambda: Aligner().fit(X, X, nuisance=(None, np.arange(50))), "b: nuisance column 0 has 50 classes for 50"),
+        (lambda: Aligner().fit(X, X, nuisance=(None, X)), "b: the nuisance explains all of the rows"),
+        (lambda: Aligner().fit(X, X, nuisance=(np.full(50, np.nan), None)), "a: nuisance contains NaN"),
         (lambda: Aligner().fit(X, np.where(X > 2, np.nan, X)), "structure rows of b contain NaN"),
         (lambda: Aligner().fit(X, np.ones((50, 12))), "all rows of b are equal"),
     ],
@@ -233,11 +237,52 @@ def test_errors_say_what_to_do(call, message):
         call()
 
 
+def residues(modulus, dims, each, generator):
+    """A code of residues: five frequencies on circles of unlike sizes, seen in fewer directions; and the residues."""
+    angles = 2 * np.pi * np.outer(np.arange(modulus), [1, 3, 5, 8, 11]) / modulus
+    waves = np.hstack([np.cos(angles), np.sin(angles)]) * np.tile([1.0, 0.9, 0.8, 0.7, 0.6], 2)
+    seen = waves @ np.random.default_rng(2).normal(size=(10, dims))
+    labels = np.repeat(np.arange(modulus), each)
+    return seen[labels] + 0.2 * generator.normal(size=(len(labels), dims)), labels
+
+
+def test_dozens_of_pieces_are_found_and_matched():
+    """31 residues in 9 dimensions, other rows on either side, one side turned; two of 62 pieces may be cut otherwise."""
+    (a, of_a), (b, of_b) = (residues(31, 9, 12, np.random.default_rng(seed)) for seed in (0, 1))
+    assert 29 <= clearest(a)[0].count <= 33
+    turn = random_map(9, 9, np.random.default_rng(5))
+    found = Aligner(null_draws=19).fit(a, b @ turn)
+    assert found.is_unique_ and found.is_aligned_ and found.reached_[0] >= 6
+    assert (
+        label_transfer(found.transform(a), of_a, b @ turn, of_b) == 1 and foscttm(found.transform(a), a @ turn) < 1e-3
+    )
+
+
 def test_forty_rows_of_4096_are_aligned_with_few_pieces():
     """Few rows, wider than long, and one side with duplicates: an answer, and not a unique one."""
     x = np.random.default_rng(0).normal(size=(40, 4096))
     found = Aligner().fit(x, np.vstack([x[:20], x[:20]]))
     assert not found.is_unique_ and found.transform(x[:3]).shape == (3, 4096)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [X, np.vstack([X[:25]] * 2), np.repeat(X[:3], 17, axis=0)[:50], np.random.default_rng(1).normal(size=(50, 4096))],
+    ids=["the same rows", "half of them twice", "three distinct rows", "4096 columns"],
+)
+def test_odd_clouds_get_an_answer_and_no_certainty(other):
+    """Of fifty normal rows; widths 2 and 4096 in the last."""
+    found = Aligner(null_draws=19).fit(X[:, :2] if other.shape[1] > 12 else X, other)
+    assert not found.is_unique_ and np.isfinite(found.transform(found.a_.s)).all() and "no" in found.verdict()
+
+
+def test_labels_of_which_only_some_are_shared_are_used(two):
+    """Classes 0 to 7 and 2 to 9: those that one side alone has do not disturb the six."""
+    a, of_a, b, of_b, _ = two
+    there = of_b >= 2
+    found = Aligner(null_draws=19).fit(a, b[there], labels=(of_a, np.r_[of_b[there][:-5], [9] * 5]))
+    shared = of_a >= 2
+    assert label_transfer(found.transform(a)[shared], of_a[shared], b[there][:-5], of_b[there][:-5]) > 0.99
 
 
 def test_rows_far_out_keep_their_numbers():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
-from analysis.alignment.asked import Both, both_of, part_of
+from analysis.alignment.asked import Both, both_of, known_of, part_of
 from analysis.alignment.bends import Fit
 from analysis.alignment.clouds import FEWEST, Cloud
 from analysis.alignment.correction import KINDS, Correction, correct
@@ -156,7 +156,7 @@ class Aligner:
         wide = by_layer(self.a_, self.b_)
         self.metric_ = "layer" if wide else "block"
         search = self._search_wide if wide else self._search
-        pairs, labels, values = self._within(pairs, labels, values)
+        pairs, labels, values = self._within(pairs, known_of(labels, "labels"), known_of(values, "values"))
         search(pairs, labels, values)
         kept = labels or tuple(
             None if s.analyzer.labels is None else s.analyzer.labels[s.rows] for s in (self.a_, self.b_)

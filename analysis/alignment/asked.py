@@ -10,15 +10,35 @@ Both = tuple[ArrayLike, ArrayLike]
 Part = tuple[str, Both]  # "only", "piece" or "loop", and which of a and of b
 
 
-def both_of(nuisance: tuple[ArrayLike | None, ArrayLike | None] | None) -> tuple[ArrayLike | None, ArrayLike | None]:
-    """The nuisance of a and of b."""
-    if nuisance is None:
+def both_of(
+    given: Sequence[ArrayLike | None] | None, name: str = "nuisance"
+) -> tuple[ArrayLike | None, ArrayLike | None]:
+    """What was given of a and of b.
+
+    Raises:
+        ValueError: no pair.
+    """
+    if given is None:
         return None, None
-    if not isinstance(nuisance, Sequence) or len(nuisance) != 2:
+    if not isinstance(given, Sequence) or len(given) != 2:
         raise ValueError(
-            f"nuisance must be a pair, of a and of b, each one entry a row or None, got {type(nuisance).__name__}"
+            f"{name} must be a pair, of a and of b, each one entry a row or None, got {type(given).__name__}"
         )
-    return nuisance[0], nuisance[1]
+    return given[0], given[1]
+
+
+def known_of(given: Both | None, name: str) -> Both | None:
+    """Labels or values of a and of b, both or neither.
+
+    Raises:
+        ValueError: no pair, or one side alone.
+    """
+    one, other = both_of(given, name)
+    if (one is None) != (other is None):
+        raise ValueError(
+            f"{name} are there for {'b' if one is None else 'a'} alone; pass those of the other, or neither"
+        )
+    return None if one is None or other is None else (one, other)
 
 
 def part_of(only: Both | None, piece: Both | None, loop: Both | None) -> Part | None:

@@ -76,6 +76,11 @@ def _of_labels(a: ArrayLike, b: ArrayLike, count_a: int, count_b: int, spread: f
     for side, count in zip(sides, (count_a, count_b), strict=True):
         if side.shape != (count,):
             raise ValueError(f"labels must have one class per row, shape ({count},), got {side.shape}")
+        unknown = int((side != side).sum())  # NaN alone is unlike itself
+        if unknown:
+            raise ValueError(
+                f"labels contain NaN in {unknown} of {count} rows; leave those rows out, or give them a class of their own"
+            )
     both = np.intersect1d(sides[0], sides[1])
     if not len(both):
         raise ValueError(

@@ -35,7 +35,8 @@ class Grains:
         from sklearn.cluster import KMeans
 
         rows = cloud.moved()
-        labels = KMeans(min(COUNT, len(rows) // 4), n_init=2, random_state=seed).fit_predict(rows)
+        count = min(COUNT, len(rows) // 4, len(np.unique(rows, axis=0)))
+        labels = KMeans(count, n_init=2, random_state=seed).fit_predict(rows)
         names, at, counts = np.unique(labels, return_inverse=True, return_counts=True)
         means = np.eye(len(names))[at].T @ rows / counts[:, None]
         return cls(means[:, : cloud.s.shape[1]], means[:, cloud.s.shape[1] :], counts / len(rows)).centred()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,8 @@ Ints = NDArray[np.intp]
 
 MOST_ROWS = 1000  # by which pieces are judged
 LEADING = 0.95  # share of the variance in the directions in which pieces are sought
-MOST_NODES = 20
+MOST_NODES = 20  # more are tried where so many are the clearest
+ROWS_A_NODE = 4
 STARTS = 5
 FEWEST = 5  # pieces, fewer of which say too little of where they belong
 WORSE = 0.05  # clearness that a common number of pieces may cost
@@ -74,24 +76,51 @@ def leading(variances: Floats, share: float = LEADING) -> int:
 
 
 def clearest(rows: Floats, seed: int = 0) -> list[Nodes]:
-    """Every way to cut rows (n, d) into 2 to 20 pieces, the clearest first.
+    """Ways to cut rows (n, d) into pieces, the clearest first.
 
-    The valleys of the density (:func:`~analysis.pieces.partition.partition`) give one, k-means one for every number, in the
-    metric of the rows as they are. Beyond 1000 rows a random 1000 are cut, and the others join the nearest centre.
+    The valleys of the density (:func:`~analysis.pieces.partition.partition`) give one, k-means one for every number from 2 to
+    20, in the metric of the rows as they are. Where 20 is the clearest, as for a code of 59 residues, larger numbers follow as
+    long as they are clearer. Beyond 1000 rows a random 1000 are cut, and the others join the nearest centre.
     """
     generator = np.random.default_rng([seed, 11])
     some = np.sort(generator.permutation(len(rows))[:MOST_ROWS])
-    few, found = rows[some], []
+    few = rows[some]
     apart = cdist(few, few)
-    pieces = partition(few, DEPTH, generator.random(len(few)) < 0.5, seed).labels
-    ways = [pieces, *(_k_means(few, k, seed) for k in range(2, min(MOST_NODES, len(few) // 4) + 1))]
-    for labels in ways:
+
+    def nodes(labels: Ints) -> list[Nodes]:
         clear = silhouette(apart, labels)
-        if clear is not None:
-            middles = np.array([few[labels == i].mean(0) for i in range(labels.max() + 1)])
-            every = labels if len(few) == len(rows) else cdist(rows, middles).argmin(1)
-            found.append(Nodes(_by_mass(every), clear))
-    return sorted(found, key=lambda nodes: -nodes.clearness)
+        if clear is None:
+            return []
+        middles = np.array([few[labels == i].mean(0) for i in range(labels.max() + 1)])
+        every = labels if len(few) == len(rows) else cdist(rows, middles).argmin(1)
+        return [Nodes(_by_mass(every), clear)]
+
+    found = nodes(partition(few, DEPTH, generator.random(len(few)) < 0.5, seed).labels)
+    most = min(len(few) // ROWS_A_NODE, len(np.unique(few, axis=0)))
+    for k in range(2, min(MOST_NODES, most) + 1):
+        found += nodes(_k_means(few, k, seed))
+    found.sort(key=_unclear)
+    if found and found[0].count == MOST_NODES:
+        found += _more(lambda k: nodes(_k_means(few, k, seed)), found[0], most)
+    return sorted(found, key=_unclear)
+
+
+def _more(cuts: Callable[[int], list[Nodes]], first: Nodes, most: int) -> list[Nodes]:
+    """Beyond the number of the first: a fifth more at a time as long as they are clearer, then a few around the clearest."""
+    found, steps = [first], [first.count]
+    while (number := steps[-1] * 6 // 5) <= most:
+        found += cuts(number)
+        steps.append(number)
+        if found[-1].count != number or found[-1].clearness < found[-2].clearness:
+            break
+    low, high = (steps[-3:] * 2)[0], steps[-1]
+    for number in range(low + (high - low) // 8, high, max((high - low) // 8, 1)):
+        found += [] if number in steps else cuts(number)
+    return found[1:]
+
+
+def _unclear(nodes: Nodes) -> float:
+    return -nodes.clearness
 
 
 def silhouette(apart: Floats, labels: Ints) -> float | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from analysis.alignment.rigid import Floats
+from flows.geometry.nuisance import Nuisance, as_nuisance
 
-MOST_LEFT = 1e-9  # share of the variance below which nothing is left
+MOST_GONE = 1 - 1e-9  # share of the variance beyond which nothing is left
 
 
 def without(rows: Floats, nuisance: ArrayLike, name: str) -> Floats:
-    """Rows (n, D) less their linear share in a nuisance: class means, or the least-squares fit of real covariates.
+    """Rows (n, D) less their linear share in a nuisance, as :class:`~flows.geometry.nuisance.Nuisance` fits it.
 
     The overall mean stays.
 
@@ -20,26 +22,20 @@ def without(rows: Floats, nuisance: ArrayLike, name: str) -> Floats:
         name: "a" or "b", for errors.
 
     Raises:
-        ValueError: another number of rows, NaN or inf, or nothing left of the rows.
+        ValueError: another number of rows, NaN or inf, a class of one row, or nothing left of the rows.
     """
-    given = np.asarray(nuisance)
-    columns = given[:, None] if given.ndim == 1 else given
-    if columns.ndim != 2 or len(columns) != len(rows):
-        raise ValueError(
-            f"nuisance of {name} must have shape ({len(rows)},) or ({len(rows)}, columns), got {given.shape}; "
-            "pass one entry a row"
-        )
-    design = np.hstack([np.ones((len(rows), 1)), *(_columns(column, name) for column in columns.T)])
-    left = rows - design @ np.linalg.lstsq(design, rows - rows.mean(0), rcond=None)[0]
-    if left.var(0).sum() <= MOST_LEFT * rows.var(0).sum():
-        raise ValueError(f"nuisance of {name} explains all of the rows; leave out columns that tell every row apart")
-    return left
+    given, x = np.asarray(nuisance), torch.from_numpy(rows)
+    try:
+        known = as_nuisance(given if np.issubdtype(given.dtype, np.number) else _numbered(given), len(rows))
+        fitted, _, gone = Nuisance.of(x, known)
+    except ValueError as problem:
+        raise ValueError(f"{name}: {problem}") from None
+    if gone >= MOST_GONE:
+        raise ValueError(f"{name}: the nuisance explains all of the rows; leave out columns that tell every row apart")
+    return np.asarray((x - fitted.effect(known, len(rows))).numpy())
 
 
-def _columns(values: np.ndarray, name: str) -> Floats:  # type: ignore[type-arg]
-    if not np.issubdtype(values.dtype, np.number) or np.issubdtype(values.dtype, np.integer):
-        classes, at = np.unique(values, return_inverse=True)
-        return np.eye(len(classes))[at]
-    if not np.isfinite(values).all():
-        raise ValueError(f"nuisance of {name} contains NaN or inf; leave those rows out")
-    return np.asarray(values[:, None] - values.mean(), dtype=np.float64)
+def _numbered(given: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """Names as numbers, each column by itself."""
+    columns = given.reshape(len(given), -1) if given.ndim else given.reshape(1, 1)
+    return np.stack([np.unique(column, return_inverse=True)[1] for column in columns.T], axis=1)

@@ -52,6 +52,8 @@ class Side:
             analyzer = given
         else:
             rows = as_points(given, f"structure rows of {name}")  # type: ignore[arg-type]
+            if len(rows) > 1 and not np.ptp(rows, axis=0).any():
+                raise ValueError(f"all rows of {name} are equal, so there is nothing to align; check what was captured")
             rows = rows if nuisance is None else without(rows, nuisance, name)
             analyzer = Analyzer(None, rows, seed=seed)  # every row stays: pairs and labels go by their numbers
         if not analyzer.structure_dim:

@@ -17,7 +17,7 @@ from analysis.alignment.clouds import Cloud, squared_distances
 from analysis.alignment.frame import Frame
 from analysis.alignment.grains import Grains, by_shared, carried
 from analysis.alignment.judge import Judge
-from analysis.alignment.nodes import Nodes, clearest, cut, pairs
+from analysis.alignment.nodes import MOST_NODES, Nodes, clearest, cut, pairs
 from analysis.alignment.permuted import group_of
 from analysis.alignment.refine import polished
 from analysis.alignment.retrieval import UNCLEAR, Retrieval, enough
@@ -104,8 +104,7 @@ class Search:
         judge.forgive(optima[0].cost)
         optima = [o for i, o in enumerate(optima) if not i or judge.allows(o.cost)]
         orders = [self._order(o.map) for o in optima]
-        same = (assigned.orders == orders[0]).all(1)
-        reached = Found(optima, int(assigned.reached[same].sum()), assigned.starts)
+        reached = Found(optima, self._reached(assigned, orders[0], tolerance), assigned.starts)
         group = group_of(self.nodes[0].centres(self.clouds[0].s), orders, tolerance)
         return Wide(Solution(judge, reached, Agreement(optima, group, ()), ([], [])), self.nodes, assigned, orders[0])
 
@@ -158,9 +157,10 @@ class Search:
     def _improved(self, ends: list[End]) -> list[Floats]:
         """The ends and what exchanges of two pieces make of the best of them, the cheapest first."""
         anchor = self._small_anchor(ends[0][0].shape)
+        few = self.nodes[0].count <= MOST_NODES  # where there are more, one exchange hardly turns the map
         a, b = (cuts.centres(cloud.s) for cuts, cloud in zip(self.nodes, self.coarse, strict=True))
         better: list[End] = []
-        for matrix, cost in ends[:IMPROVED]:
+        for matrix, cost in ends[:IMPROVED] if few else []:
             while True:
                 order = _partners(a @ matrix, b)
                 tries = [carried(*self.grains, _procrustes(a, b, o), anchor, SCREEN) for o in _exchanged(order)]
@@ -187,6 +187,13 @@ class Search:
             if all(_angle(moved, other, self.masses) > tolerance for _, other in kept):
                 kept.append((optimum, moved))
         return [optimum for optimum, _ in kept]
+
+    def _reached(self, assigned: Assignments, order: Orders, tolerance: float) -> int:
+        """How many starts led to an assignment that turns the pieces as this one does; of many pieces a few may go astray."""
+        a, b = (cuts.centres(cloud.s) for cuts, cloud in zip(self.nodes, self.coarse, strict=True))
+        best, turned = a @ _procrustes(a, b, order), (a @ _procrustes(a, b, other) for other in assigned.orders)
+        same = [_angle(best, moved, self.masses) <= tolerance for moved in turned]
+        return int(assigned.reached[same].sum())
 
     def _order(self, map: Rigid) -> Orders:
         centres = [cuts.centres(cloud.s) for cuts, cloud in zip(self.nodes, self.clouds, strict=True)]

@@ -109,7 +109,10 @@ def as_points(points: ArrayLike, name: str = "points", width: int | None = None)
     Raises:
         ValueError: not two axes, no rows, NaN or inf, another width than the one expected, or k = 0.
     """
-    array = np.asarray(points, dtype=np.float64)
+    try:
+        array = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as problem:
+        raise ValueError(f"{name} must be numbers of shape (rows, k): {problem}; pass a 2-D array of numbers") from None
     if array.ndim != 2 or not len(array):
         raise ValueError(f"{name} must have shape (rows, k) with at least one row, got {array.shape}; pass a 2-D array")
     if array.shape[1] == 0:

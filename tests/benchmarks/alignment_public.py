@@ -5,6 +5,7 @@
     python tests/benchmarks/alignment_public.py calendars            SmolLM2 against Gemma, and pairs that do not belong
     python tests/benchmarks/alignment_public.py sentences [--peers]  MiniLM against multilingual e5, other sentences
     python tests/benchmarks/alignment_public.py snare                RNA against ATAC of 1047 cells
+    python tests/benchmarks/alignment_public.py missing              digits nets, one side without two of ten classes
     python tests/benchmarks/alignment_public.py same                 one layer against itself, other rows
 
 Every pair is printed. The aligner has its defaults throughout: no labels, no pairs, no number of classes. The files lie
@@ -267,12 +268,36 @@ def snare(given):
         )
 
 
+def missing(given):
+    """Two digits nets; a lacks two classes of ten."""
+    sides = []
+    for seed in (0, 1):
+        rows = training.trained_subject("digits", seed, half=seed).activations()
+        some = np.random.default_rng(seed).permutation(len(rows.x))[:1500]
+        sides.append((rows.x.numpy()[some].astype(float), rows.labels.numpy()[some]))
+    (a, of_a), (b, of_b) = sides
+    for gone in ((3, 8), (0, 1), (4, 9)):
+        start = time.time()
+        kept, there = ~np.isin(of_a, gone), ~np.isin(of_b, gone)
+        found = Aligner().fit(a[kept], b)
+        hits = right(found, of_a[kept], of_b)
+        carried = label_transfer(found.transform(a[kept]), of_a[kept], b[there], of_b[there])
+        lonely = [int(np.bincount(of_b[found.b_.pieces == i]).argmax()) for i in found.unmatched_["b"]]
+        print(
+            f"digits, a without {gone}: pieces right {hits[0]} of {hits[1]}, labels of the other eight {carried:.3f}, classes of "
+            f"b's pieces without a partner {lonely}, differ {found.differs_}; {said(found)}; {time.time() - start:.0f} s",
+            flush=True,
+        )
+
+
 def same(given):
     """Two disjoint halves of one layer's rows."""
     sets = {}
     for seed in (0, 1, 2):
         rows = training.subject("digits", seed)
         sets[f"digits, seed {seed}"] = rows.x.numpy()[:3000].astype(float), rows.labels.numpy()[:3000]
+        rows = training.trained_subject("modular-addition", seed).activations()
+        sets[f"modular addition, seed {seed}"] = rows.x.numpy()[:3000].astype(float), rows.labels.numpy()[:3000]
     if (REAL / "cifar_resnets.npz").exists():
         data = real("cifar_resnets")
         sets |= {f"ResNet {n}": (data[f"resnet{n}"].astype(float), data["labels"]) for n in (20, 56)}
@@ -291,7 +316,7 @@ def same(given):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=("digits", "resnets", "calendars", "sentences", "snare", "same"))
+    parser.add_argument("data", choices=("digits", "resnets", "calendars", "sentences", "snare", "missing", "same"))
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--pairs", type=int, nargs="+", default=range(10), help="of digits nets, by number")
     parser.add_argument("--draws", type=int, nargs="+", default=range(5), help="of sentences: which of them, by seed")
