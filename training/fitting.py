@@ -56,7 +56,8 @@ class FitResult:
         notes: what happened on the way, in words.
         snapshots: the debiased flow of every k that the path proposed.
         activations: the rows as they were fitted, nuisance off, with labels and sources.
-        relevance: what the net uses of the layer, where a head or a relevance was given; else None.
+        relevance: what the net uses of the layer, where a head or a relevance was given; with front="pieces" what tells the
+            rows' own pieces apart (``relevance.answer`` is "pieces"); else None.
         oddities: what the verdict has to say of the rows: rows set aside, twins, what was not examined;
             see training.data.oddities.
     """
@@ -149,6 +150,11 @@ class FitResult:
         found, front = self.relevance, self.flow.front
         if found is None:
             return ""
+        if found.answer == "pieces":
+            return (
+                f"pieces: {front.kept} of {len(found.metric)} directions tell the rows' own pieces apart; the others exchanged "
+                f"between rows, {found.agreement:.1%} of rows keep their piece.\n"
+            )
         needs = "PCA would need more" if found.principal_kept is None else f"PCA needs {found.principal_kept}"
         asked = "" if front.kept == found.kept else f" (asked for {front.kept})"
         return (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 
 OBJECTIVES = ("likelihood", "adversarial")
-FRONTS = ("auto", "relevance", "principal", "whiten")
+FRONTS = ("auto", "relevance", "pieces", "principal", "whiten")
 ENERGIES = ("whitened", "layer")
 
 
@@ -25,9 +25,11 @@ class ModelSettings:
         noise_floor: smallest standard deviation that counts as signal, as a share of the largest.
         columns: what to do with constant and duplicate columns, "set-aside" or "error".
         front: which directions enter the flow: "relevance" (those that the net's answer uses; needs a head or a measured
-            relevance), "principal" (those of largest variance), "whiten" (all); "auto" is the first where there is a head, the
-            second for wide rows that are few (more than 32 columns and fewer than 20 rows for each), else the third.
-        keep: how many directions of "relevance" or "principal" enter; 0 leaves it to the data.
+            relevance), "pieces" (those that tell the rows' own pieces apart, k-means in the layer's metric; where no cut is clear
+            as "auto" without a head; what is bent within pieces, in other directions, is not looked for), "principal" (those of
+            largest variance), "whiten" (all); "auto" is the first where there is a head, the third for wide rows that are few
+            (more than 32 columns and fewer than 20 rows for each), else the last.
+        keep: how many directions of "relevance", "pieces" or "principal" enter; 0 leaves it to the data.
         largest_loss: share of the answer's information that the directions of "relevance" may lose.
         least_agreement: share of the answers that must stay as they are.
         energy: in what units kinetic energy is measured, "whitened" or the "layer"'s own.

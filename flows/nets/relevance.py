@@ -118,10 +118,14 @@ class Relevance:
         plain["carried"] = torch.tensor(data["carried"], dtype=torch.float64)
         return cls(metric=tensors["metric"], directions=tensors["directions"], **plain)
 
+    @property
+    def _asker(self) -> str:
+        return "telling pieces apart takes" if self.answer == "pieces" else "the net uses"
+
     def __repr__(self) -> str:
         dims = len(self.metric)
         lines = [
-            f"the net uses {self.kept} of {dims} directions: they carry {self.share:.1%} of its answer's "
+            f"{self._asker} {self.kept} of {dims} directions: they carry {self.share:.1%} of the answer's "
             f"{self.information:.2f} nats, and {self.agreement:.1%} of answers stay as they are when the rest is exchanged"
             f" between rows"
         ]
@@ -153,7 +157,7 @@ class Relevance:
             ylabel="share of the answer lost",
             yscale="log",
             ylim=(1e-5, None),
-            title=f"the net uses {self.kept} of {len(self.metric)} directions",
+            title=f"{self._asker} {self.kept} of {len(self.metric)} directions",
         )
         ax.legend(fontsize=8)
         ax.annotate(

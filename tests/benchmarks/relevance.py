@@ -2,6 +2,7 @@
 
     python tests/benchmarks/relevance.py digits --seeds 0 1 2 3 4     # seconds; with --fit three minutes a row on one core
     python tests/benchmarks/relevance.py digits --fit --set front=whiten energy=layer    # no head: five minutes a row
+    python tests/benchmarks/relevance.py digits --set front=pieces    # no head: directions that tell the rows' own pieces apart
     python tests/benchmarks/relevance.py resnets                      # 20 s; with --fit three minutes a row
     python tests/benchmarks/relevance.py calendars                    # 60 s; with --fit a minute a row
     python tests/benchmarks/relevance.py subjects                     # rotated digits, ring, modular addition: 20 s
@@ -32,8 +33,9 @@ from analysis.pieces.groups import groups
 from analysis.pieces.tree import tree
 from flows.front import Front
 from flows.nets.questions import Question
-from flows.nets.relevance import measure
+from flows.nets.relevance import LARGEST_LOSS, LEAST_AGREEMENT, measure
 from training.data.activations import Activations
+from training.data.pieces import pieces_apart
 from training.data.preparing import without_nuisance
 from training.subjects import trained_subject
 
@@ -79,8 +81,12 @@ def shown(name, activations, seed, fit):
         train, held = activations.split(0.15, seed)
         activations, _, _ = without_nuisance(activations, train)
         x, k, found = activations.x, "", None
-        if activations.question is not None:
+        if SETTINGS.get("front") == "pieces":
+            found, said = pieces_apart(x, train, held, activations.sources, (LARGEST_LOSS, LEAST_AGREEMENT), seed)
+            print(said)
+        elif activations.question is not None:
             found = measure(activations.question, x, train, held, seed=seed, sources=activations.sources)
+        if found is not None:
             front = Front.from_rows(x[train].double(), kind="relevance", metric=found.metric, keep=found.kept)
         else:
             front = Front.from_rows(x[train].double(), kind="principal")

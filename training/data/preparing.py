@@ -18,6 +18,7 @@ from flows.nets.relevance import Relevance, measure
 from training.data.activations import Activations
 from training.data.batches import WhiteRows
 from training.data.oddities import Oddity, centred, in_a_series, listed, oddities, set_aside
+from training.data.pieces import pieces_apart
 from training.data.twins import twins_joined
 from training.data.whitening import White, whitened
 from training.settings import ModelSettings, PathSettings
@@ -67,7 +68,8 @@ def prepare(
     activations, nuisance, notes = without_nuisance(activations, train)
     x = activations.x
     rows = x[train] if isinstance(x, Tensor) else Picked(x, train)
-    relevance = _relevance(activations, train, held_out, model, seed, moved=nuisance is not None)
+    relevance, found = _relevance(activations, train, held_out, model, seed, moved=nuisance is not None)
+    notes += found
     front, said = _front(rows, x[held_out[:MOST_HELD_OUT]], relevance, model)
     flow = FunnelFlow.behind(
         front,
@@ -119,18 +121,23 @@ def without_nuisance(activations: Activations, train: Tensor) -> tuple[Activatio
 
 def _relevance(
     activations: Activations, train: Tensor, held_out: Tensor, model: ModelSettings, seed: int, moved: bool
-) -> Relevance | None:
-    """What the net uses, as it came, or measured here where there is something to ask and it came with other limits or is not
+) -> tuple[Relevance | None, list[str]]:
+    """What the net uses, or what tells pieces apart, and a note of the latter.
+
+    What the net uses is as it came, or measured here where there is something to ask and it came with other limits or is not
     there; where a nuisance was taken off (``moved``) G stays as it came and the rest is measured here."""
     given, limits = activations.relevance, (model.largest_loss, model.least_agreement)
-    if model.front not in ("auto", "relevance"):
-        return None
-    same = given is not None and not moved and limits == (given.largest_loss, given.least_agreement)
-    if activations.question is None or same:
-        return given
+    if model.front not in ("auto", "relevance", "pieces"):
+        return None, []
     if not isinstance(activations.x, Tensor):
         train, held_out = train[:: -(-len(train) // _MOST_ASKED)], held_out[:: -(-len(held_out) // _MOST_ASKED)]
-    return measure(
+    if model.front == "pieces":
+        found, note = pieces_apart(activations.x, train, held_out, activations.sources, limits, seed)
+        return found, [note]
+    same = given is not None and not moved and limits == (given.largest_loss, given.least_agreement)
+    if activations.question is None or same:
+        return given, []
+    measured = measure(
         activations.question,
         activations.x,  # type: ignore[arg-type]
         train,
@@ -142,13 +149,14 @@ def _relevance(
         None if given is None else given.metric,
         activations.sources,
     )
+    return measured, []
 
 
 def _front(rows, held_out: Tensor, relevance: Relevance | None, model: ModelSettings) -> tuple[Front, list[str]]:  # type: ignore[no-untyped-def]
     """The front that the settings ask for, and why it has the directions that it has."""
     count, width = rows.shape
     kind = model.front
-    if kind == "auto":
+    if kind in ("auto", "pieces"):
         short = count <= width or (width > _WIDE and count < _FEW * width)
         kind = "relevance" if relevance is not None else "principal" if short else "whiten"
     if kind == "whiten":
