@@ -300,8 +300,8 @@ def test_saved_and_loaded_it_is_the_same(trefoil, untangled, tmp_path):
 
 
 def test_the_command_line_untangles_goes_on_and_refuses(tmp_path, capsys):
-    common = ["-c", "fast", "--null_worth", "0.03", "--threads", "1"]
-    source = ["--data.planted", "trefoil", "--data.noise_dims", "0", "--data.diffeo", "false", "--data.rows", "2500"]
+    common = ["-c", "fast", "--null-worth", "0.03", "--threads", "1"]
+    source = ["--data.planted", "trefoil", "--data.noise-dims", "0", "--data.diffeo", "false", "--data.rows", "2500"]
     run, out = str(tmp_path / "run"), tmp_path / "run-untangled"
     assert main(["fit", *common, *source, "--model.kappa", "100", "--out", run]) == 0
     assert main(["untangle", run, *common]) == 0
