@@ -28,7 +28,7 @@ class SavedRun:
         flow: the flow at the chosen k.
         result: ``result.json`` as plain data.
         config: ``config.yaml`` as text.
-        path: rows of ``path.csv``; numbers, but for the stage.
+        path: rows of ``path.csv``; numbers, except for the stage.
         held_out, train: the rows kept of each side, (n, D); the training rows are at most 20 000.
         held_out_rows, train_rows: their numbers in the data that was fitted.
         labels, sources: of the held-out rows and then the training rows; None where there were none.

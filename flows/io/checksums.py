@@ -9,7 +9,7 @@ NAME = "SHA256SUMS"
 
 
 def write_sums(folder: Path, without: tuple[str, ...] = ()) -> None:
-    """Write the sums of every file below ``folder`` but for the top-level names in ``without``."""
+    """Write the sums of every file below ``folder`` except the top-level names in ``without``."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in files]
     kept = [name for name in names if name.partition("/")[0] not in (NAME, *without)]

@@ -187,7 +187,7 @@ def _evened(weights: csr_array, coordinates: Floats) -> csr_array:
 
 
 def _between(points: Floats, landmarks: Floats, coordinates: Floats) -> Floats:
-    """Coordinates of points (n, k): those of their three nearest landmarks, weighted by 1 / distance; nan beside a nan."""
+    """Coordinates of points (n, k): those of their three nearest landmarks, weighted by 1 / distance; nan next to a nan."""
     distances, index = cKDTree(landmarks).query(points, 3)
     weights = 1 / np.maximum(distances, 1e-9)
     return np.einsum("nm,nma->na", weights / weights.sum(1, keepdims=True), coordinates[index])
