@@ -428,7 +428,7 @@ def test_any_flipped_bit_of_a_run_is_found(whole, tmp_path, name):
     for at in ats:
         (run / name).write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
         with pytest.raises(
-            ValueError, match="was changed after it was written: the sums differ; restore it from a copy"
+            ValueError, match="was changed after it was written: the checksums differ; restore it from a copy"
         ):
             SavedRun.load(run)
 
