@@ -199,7 +199,7 @@ class Analyzer:
 
     @cached_property
     def s(self) -> NDArray[np.float64]:
-        """(N, k) structure block of the rows, dearest dimension first."""
+        """(N, k) structure block of the rows, dimension of highest price first."""
         return self.x.numpy() if self._flow is None else self._blocks[0]
 
     @cached_property
@@ -267,7 +267,7 @@ class Analyzer:
         return tree(self.s, groups=self.sources, seed=self.seed, flat=flat)
 
     def tree(self) -> MergeTree | Nothing:
-        """Pieces of s and how they join as the level falls; a generative mixture along that tree, beside a flat one."""
+        """Pieces of s and how they join as the level falls; a generative mixture along that tree, next to a flat one."""
         return self._tree
 
     def arrangement(self, labels: ArrayLike | None = None, order: Sequence[Any] | None = None) -> Arrangement | Nothing:
@@ -321,7 +321,7 @@ class Analyzer:
         result = self.run.result if self.run else {}
         most_rows = max(
             200, min(2000, 10_000 // self.structure_dim)
-        )  # each dimension put to zero inverts the flow anew
+        )  # each dimension set to zero inverts the flow again
         return hierarchy(self.flow, self.x, result.get("worth"), result.get("prices"), self.seed, most_rows)
 
     def faithfulness(
@@ -378,7 +378,7 @@ class Analyzer:
 
         Args:
             piece: number of a piece of :meth:`tree`, 0 the heaviest.
-            dimension: place in s, 0 the dearest.
+            dimension: place in s, 0 the one of highest price.
             level: mass in (0, 1) of a superlevel set.
 
         Raises:

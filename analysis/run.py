@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from flows.flow import FunnelFlow
-from flows.io.checksums import check_sums
+from flows.io.checksums import check_checksums
 from flows.io.external import follow
 from flows.io.store import load
 from flows.nets.relevance import Relevance
@@ -28,7 +28,7 @@ class SavedRun:
         flow: the flow at the chosen k.
         result: ``result.json`` as plain data.
         config: ``config.yaml`` as text.
-        path: rows of ``path.csv``; numbers, but for the stage.
+        path: rows of ``path.csv``; numbers, except for the stage.
         held_out, train: the rows kept of each side, (n, D); the training rows are at most 20 000.
         held_out_rows, train_rows: their numbers in the data that was fitted.
         labels, sources: of the held-out rows and then the training rows; None where there were none.
@@ -63,7 +63,7 @@ class SavedRun:
         if not (folder / "result.json").is_file() and (folder / "checkpoints").is_dir():
             raise ValueError(f"the run in {folder} is not finished; go on with: unknot fit --resume {folder}")
         flow = load(folder)
-        check_sums(folder, "result.json", "path.csv", *["data.safetensors"] * with_rows)
+        check_checksums(folder, "result.json", "path.csv", *["data.safetensors"] * with_rows)
         data = _data(folder / "data.safetensors", flow.front.features) if with_rows else _NO_ROWS
         return cls(
             folder=folder,
@@ -90,7 +90,7 @@ class SavedRun:
         data = self.result.get("relevance")
         if data is None or not file.is_file():
             return None
-        check_sums(self.folder, file.name)
+        check_checksums(self.folder, file.name)
         with safe_open(file, framework="pt") as tensors:
             return Relevance.restored({name: tensors.get_tensor(name) for name in tensors.keys()}, data)  # noqa: SIM118
 
@@ -153,11 +153,12 @@ def _data(file: Path, features: int) -> dict[str, torch.Tensor]:
     try:
         with safe_open(file, framework="pt") as tensors:
             data = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-            elsewhere = (tensors.metadata() or {}).get("elsewhere")
+            metadata = tensors.metadata() or {}
+            external = metadata.get("external") or metadata.get("elsewhere")  # as runs before 0.5.0 call it
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} is damaged ({error}); restore it from a copy or run the fit again") from None
-    if elsewhere and {"held_out.rows", "train.rows"} <= set(data):
-        rows = follow(elsewhere)
+    if external and {"held_out.rows", "train.rows"} <= set(data):
+        rows = follow(external)
         data |= {f"{side}.x": rows[data[f"{side}.rows"]] for side in ("held_out", "train")}
     missing = {"held_out.x", "train.x", "held_out.rows", "train.rows"} - set(data)
     if missing:

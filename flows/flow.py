@@ -244,7 +244,7 @@ class FunnelFlow(nn.Module):
         return self.rsample(count, generator)
 
     def rsample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """As :meth:`sample`, differentiable in the parameters but for the draws of components and gates."""
+        """As :meth:`sample`, differentiable in the parameters except for the draws of components and gates."""
         z = self.base.rsample(count, self.gates, generator)
         return self._to_data(z, self.front.idle_draw(count, generator))
 

@@ -8,7 +8,7 @@ import lazy_loader
 def attach(package: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Returns ``__getattr__``, ``__dir__`` and ``__all__`` for `package`, whose ``__init__.py`` is `file`.
 
-    The names are the relative imports of the ``__init__.pyi`` beside it.
+    The names are the relative imports of the ``__init__.pyi`` next to it.
 
     Raises:
         ValueError: there is no such stub, or it imports from outside `package`.

@@ -303,7 +303,7 @@ def test_the_command_line_aligns_two_runs(tmp_path, capsys):
     assert "aligned up to Z2" in said and "piece 0 of a" in said
     page = out.read_text(encoding="utf8")
     assert page.count("<img") >= 2 and "What stays ambiguous" in page
-    assert main(["align", *runs, "--rows", "100", "--labels", "--json"]) == 0
+    assert main(["align", *runs, "--rows", "100", "--use-labels", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["evidence"] == ["labels"]
     assert main(["align", *runs, "--rows", "3"]) == 1
     assert "rows must be at least 40" in capsys.readouterr().err

@@ -208,8 +208,8 @@ def test_through_a_file(tmp_path):
 
 
 QUICK = [
-    "--path.settle=4", "--path.screen=3", "--path.steps_per_point=1", "--path.points_per_decade=2", "--path.debias=3",
-    "--path.debias_rounds=1", "--path.narrow=0", "--path.warm_up=1", "--path.rounds=1", "--null_worth=0.03",
+    "--path.settle=4", "--path.screen=3", "--path.steps-per-point=1", "--path.points-per-decade=2", "--path.debias=3",
+    "--path.debias-rounds=1", "--path.narrow=0", "--path.warm-up=1", "--path.rounds=1", "--null-worth=0.03",
     "--model.hidden=8", "--model.components=4",
 ]  # fmt: skip
 

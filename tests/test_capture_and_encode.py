@@ -70,9 +70,7 @@ def test_a_module_and_inputs(here, capsys):
     assert not list(here.glob("*.part"))
     printed = capsys.readouterr().out
     assert "1: Activations('Sequential.1', 600 rows x 8" in printed
-    assert printed.splitlines()[-1] == "fit it with: unknot fit --data.file a.npy", (
-        "nothing is lost: each row is a source"
-    )
+    assert printed.splitlines()[-1] == "fit it with: unknot fit --data a.npy", "nothing is lost: each row is a source"
 
 
 def test_tokens_with_masks_labels_and_sources(here, capsys):
@@ -85,13 +83,13 @@ def test_tokens_with_masks_labels_and_sources(here, capsys):
     assert tensors["mix.sources"].tolist() == np.repeat(np.arange(40), kept).tolist()
     assert tensors["embed.labels"].tolist() == np.repeat(ids["labels"], kept).tolist()
     command = capsys.readouterr().out.splitlines()[-1]
-    flags = dict(re.findall(r"--data\.(\w+) (\S+)", command))
-    read = read_activations(flags["file"], flags["key"], flags["labels"], flags["groups"])
+    flags = dict(re.findall(r"--(\w+) (\S+)", command))
+    read = read_activations(flags["data"], flags["key"], flags["labels"], flags["groups"])
     assert read.x.equal(tensors["mix"]) and read.sources.equal(tensors["mix.sources"])
 
 
 def test_npy_says_what_it_leaves_out(here, capsys):
-    argv = "capture nets_of_mine:Tokens --layer mix --inputs ids.npz --labels labels --out a.npy --rows token"
+    argv = "capture nets_of_mine:Tokens --layer mix --inputs ids.npz --labels labels --out a.npy --rows-from token"
     assert unknot(argv) == 0
     assert "note: .npy leaves out labels and sources; name it .safetensors to keep them" in capsys.readouterr().out
 
@@ -185,7 +183,7 @@ def saved(make_flow, here):
 def test_encode_writes_what_the_flow_gives(saved, monkeypatch, capsys, what, expected):
     monkeypatch.setattr("flows.io.rows.CHUNK", 5 * 16)  # four chunks
     flow, x = saved
-    assert cli.main(["encode", "run", "rows.npy", "--what", what]) == 0
+    assert cli.main(["encode", "run", "--data", "rows.npy", "--what", what]) == 0
     torch.testing.assert_close(torch.from_numpy(np.load(f"run/{what}.npy")), expected(flow, x), rtol=1e-4, atol=1e-4)
     assert f"wrote run/{what}.npy: 50 rows" in capsys.readouterr().out
 
@@ -195,7 +193,7 @@ def test_encode_reads_shards_from_disk(saved, monkeypatch):
     flow, x = saved
     for i, part in enumerate(x.split(20)):
         np.save(f"part-{i}.npy", part.numpy())
-    assert unknot("encode run part-*.npy --out s.npy") == 0
+    assert unknot("encode run --data part-*.npy --out s.npy") == 0
     torch.testing.assert_close(torch.from_numpy(np.load("s.npy")), flow.encode(x), rtol=1e-4, atol=1e-4)
 
 
@@ -219,20 +217,20 @@ def test_encode_says_what_is_wrong(saved, capsys, argv, message):
 
 def test_there_is_no_block_at_k_0(make_flow, here, capsys):
     make_flow(3, exits="shut", dtype=torch.float32).save("run")
-    assert "found k = 0, nothing but noise" in refused(["encode", "run", "x.npy"], capsys)
-    assert cli.main(["encode", "run", "x.npy", "--what", "latent", "--out", "z.npy"]) == 0
+    assert "found k = 0, nothing but noise" in refused(["encode", "run", "--data", "x.npy"], capsys)
+    assert cli.main(["encode", "run", "--data", "x.npy", "--what", "latent", "--out", "z.npy"]) == 0
 
 
 def test_an_encoding_that_fails_leaves_the_old_file(saved, here, monkeypatch, capsys):
     np.save("s.npy", np.ones(3))
     monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    assert "No space left" in refused(["encode", "run", "rows.npy", "--out", "s.npy"], capsys)
+    assert "No space left" in refused(["encode", "run", "--data", "rows.npy", "--out", "s.npy"], capsys)
     assert np.load("s.npy").tolist() == [1, 1, 1] and not list(here.glob("*.part"))
 
 
 FIT = [
-    "--path.settle=4", "--path.screen=3", "--path.steps_per_point=1", "--path.points_per_decade=2", "--path.debias=3",
-    "--path.debias_rounds=1", "--path.narrow=0", "--path.warm_up=1", "--path.rounds=1", "--null_worth=0.03",
+    "--path.settle=4", "--path.screen=3", "--path.steps-per-point=1", "--path.points-per-decade=2", "--path.debias=3",
+    "--path.debias-rounds=1", "--path.narrow=0", "--path.warm-up=1", "--path.rounds=1", "--null-worth=0.03",
     "--model.hidden=8", "--model.components=4",
 ]  # fmt: skip
 

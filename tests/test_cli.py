@@ -25,14 +25,14 @@ SMALL = [
     "--data.rows=600",
     "--path.settle=10",
     "--path.screen=5",
-    "--path.steps_per_point=1",
-    "--path.points_per_decade=4",
+    "--path.steps-per-point=1",
+    "--path.points-per-decade=4",
     "--path.debias=5",
-    "--path.debias_rounds=2",
-    "--path.warm_up=2",
+    "--path.debias-rounds=2",
+    "--path.warm-up=2",
     "--path.narrow=4",
     "--path.rounds=1",
-    "--null_worth=0.03",
+    "--null-worth=0.03",
 ]
 
 
@@ -116,7 +116,8 @@ def test_stopped_by_a_signal_and_resumed(finished, tmp_path):
     whole, _ = finished
     script = (
         "import os, signal, sys\n"
-        "from training import cli, module\n"
+        "from training import cli\n"
+        "from training.stages import module\n"
         "step = module.FunnelModule.training_step\n"
         "def stop(self, batch, i):\n"
         "    step(self, batch, i)\n"
@@ -162,8 +163,8 @@ def test_presets_by_name(name):
         (["fitt"], "no verb 'fitt'; did you mean 'fit'"),
         (["fit", "-c", "digit"], "no preset 'digit'; did you mean 'digits'"),
         (["fit", "-c", "no/such.yaml"], "no config file 'no/such.yaml'"),
-        (["fit", "--model.kapa=2"], "did you mean model.kappa"),
-        (["fit", "--path.setle=2"], "did you mean path.settle"),
+        (["fit", "--model.kapa=2"], "did you mean --model.kappa"),
+        (["fit", "--path.setle=2"], "did you mean --path.settle"),
         (["fit", "--path.settle=many"], "settle"),
         (["fit", "--model.kappa=-1"], "kappa must not be negative"),
         (["fit"], "exactly one of data.subject, data.planted and data.file"),
@@ -237,7 +238,7 @@ def test_several_processes_are_counted_once_and_refuse_several_runs(monkeypatch,
     monkeypatch.setenv("SLURM_PROCID", "5")
     assert rank(4) == 5
     assert trainer_settings("cpu", 1, 1)["strategy"] == "auto"
-    assert fit_options(["--devices=2", "--num_nodes=3"]).num_nodes == 3
+    assert fit_options(["--devices=2", "--num-nodes=3"]).num_nodes == 3
     with pytest.raises(ValueError, match="at least 1, and 1 with several seeds, got 0 and 1"):
         fit_options(["--devices=0"])
     with pytest.raises(ValueError, match="one seed at a time"):

@@ -268,7 +268,7 @@ def test_signals_raise_and_are_put_back(number):
 
 
 SMALL = [
-    *("--data.planted=circle", "--data.rows=400", "--data.noise_dims=1", "--null_worth=0.03"),
+    *("--data.planted=circle", "--data.rows=400", "--data.noise-dims=1", "--null-worth=0.03"),
     *("--model.components=4", "--model.hidden=8"),
     *(f"--path.{f}={getattr(PATH, f)}" for f in ("settle", "screen", "steps_per_point", "points_per_decade")),
     *(f"--path.{f}={getattr(PATH, f)}" for f in ("debias", "debias_rounds", "narrow", "warm_up", "rounds")),
@@ -362,7 +362,7 @@ def test_an_explicit_flag_wins_and_what_changes_is_said(written, whole, tmp_path
         ("--model.kappa=2", "model.kappa: 1.0 -> 2.0"),
         ("--seed=4", "seed: 0 -> 4"),
         ("--data.rows=500", "data.rows: 400 -> 500"),
-        ("--path.held_out=0.5", "path.held_out: 0.15 -> 0.5"),
+        ("--path.held-out=0.5", "path.held_out: 0.15 -> 0.5"),
     ],
 )
 def test_what_a_resumed_run_cannot_change(whole, flag, message, capsys):
@@ -428,7 +428,7 @@ def test_any_flipped_bit_of_a_run_is_found(whole, tmp_path, name):
     for at in ats:
         (run / name).write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
         with pytest.raises(
-            ValueError, match="was changed after it was written: the sums differ; restore it from a copy"
+            ValueError, match="was changed after it was written: the checksums differ; restore it from a copy"
         ):
             SavedRun.load(run)
 

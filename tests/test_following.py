@@ -42,14 +42,14 @@ def test_files_are_followed_by_the_number_in_their_names(tmp_path, capsys):
     np.save(tmp_path / "acts-30.npy", noise)
     files = [str(tmp_path / f"acts-{step}.npy") for step in (200, 30)]
     out = tmp_path / "out"
-    assert main(["follow", "--files", *files, *QUICK, "--out", str(out)]) == 0
+    assert main(["follow", "--data", *files, *QUICK, "--out", str(out)]) == 0
     moments = json.loads((out / "follow.json").read_text())["moments"]
     assert [m["step"] for m in moments] == [30, 200]
     assert [m["structure_dim"] for m in moments] == [0, 2]
     assert moments[0]["shape"] == "nothing but noise" and moments[1]["pieces"] >= 1
     assert (out / "follow.png").stat().st_size > 10_000
     said = capsys.readouterr().out
-    assert main(["follow", "--files", *files, *QUICK, "--out", str(out)]) == 0
+    assert main(["follow", "--data", *files, *QUICK, "--out", str(out)]) == 0
     assert "ramp" in said and "ramp" not in capsys.readouterr().out
 
 
@@ -57,10 +57,10 @@ def test_files_are_followed_by_the_number_in_their_names(tmp_path, capsys):
     ("flags", "words"),
     [
         ([], "say when to look"),
-        (["--steps", "1", "--files", "a.npy"], "not both"),
+        (["--steps", "1", "--data", "a.npy"], "not both"),
         (["--steps", "1"], "-c rotated-digits"),
         (["--steps", "-1", "--data.subject", "digits"], "must be 0 or more"),
-        (["--files", "a-1.npy", "b-1.npy"], "another step"),
+        (["--data", "a-1.npy", "b-1.npy"], "another step"),
         (["--steps", "1", "--data.subject", "digits", "--resume", "x"], "goes on by itself|no config.yaml"),
     ],
 )

@@ -59,7 +59,7 @@ def test_the_file_holds_it_all_and_comes_from_a_run(ring, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({**result, "hull": hull, "nll": 5.0, "kinetic": 1.0}))
     assert KappaRow.read(tmp_path, 2.0) == ring.rows[1]
     assert KappaMap.load(tmp_path).rows == ring.rows
-    with pytest.raises(FileNotFoundError, match="unknot path writes it"):
+    with pytest.raises(FileNotFoundError, match="unknot sweep writes it"):
         KappaMap.load(tmp_path / "nowhere")
 
 

@@ -10,19 +10,19 @@ from training.seeds import SeedRow, Seeds
 TINY = [
     "--data.planted=circle",
     "--data.rows=300",
-    "--data.noise_dims=1",
+    "--data.noise-dims=1",
     "--model.hidden=8",
     "--model.components=4",
     "--path.settle=3",
     "--path.screen=2",
-    "--path.steps_per_point=1",
-    "--path.points_per_decade=2",
+    "--path.steps-per-point=1",
+    "--path.points-per-decade=2",
     "--path.debias=2",
-    "--path.debias_rounds=1",
-    "--path.warm_up=1",
+    "--path.debias-rounds=1",
+    "--path.warm-up=1",
     "--path.narrow=2",
     "--path.rounds=1",
-    "--null_worth=0.03",
+    "--null-worth=0.03",
 ]
 
 

@@ -15,7 +15,7 @@ from flows.geometry.landmarks import maxmin
 from flows.lift import Lift
 from flows.untangled import Untangled
 from training.cli import main
-from training.untangling.false_neighbours import strangers
+from training.untangling.false_neighbours import false_neighbours
 from training.untangling.spectral import spectrum
 from training.untangling.untangle import Untangling, torn, words
 
@@ -201,16 +201,16 @@ def test_a_trefoil_comes_down_into_the_plane(trefoil, untangled):
     assert (np.sign(turns) == np.sign(turns.sum())).all()
 
 
-def test_strangers_are_counted_and_a_tear_is_called_one(trefoil, untangled):
+def test_false_neighbours_are_counted_and_a_tear_is_called_one(trefoil, untangled):
     s, after = untangled.flow.first.encode(trefoil.x), untangled.flow.encode(trefoil.x)
     along = untangled.flow.lift.above(s)
-    assert strangers(along, after) < strangers(s, after) < 0.02
-    assert untangled.strangers == torn(untangled.flow.lift, s, after) == strangers(s, after)
+    assert false_neighbours(along, after) < false_neighbours(s, after) < 0.02
+    assert untangled.false_neighbours == torn(untangled.flow.lift, s, after) == false_neighbours(s, after)
     flat = trefoil.x[:, :2]  # its shadow: strands that cross are put side by side
-    assert strangers(along, flat) > 5 * untangled.strangers
-    assert torn(untangled.flow.lift, s, flat) >= strangers(along, flat)
+    assert false_neighbours(along, flat) > 5 * untangled.false_neighbours
+    assert torn(untangled.flow.lift, s, flat) >= false_neighbours(along, flat)
     mixed = trefoil.x[torch.randperm(len(trefoil.x), generator=torch.Generator().manual_seed(0))]
-    assert strangers(along, mixed) > 0.5
+    assert false_neighbours(along, mixed) > 0.5
     assert "-> 0, nothing but noise" in words(untangled.spectrum, 3, 0, math.nan)
     assert words(untangled.spectrum, 3, 2, 0.3).startswith("torn, not untangled: k = 3 -> 2")
 
@@ -300,8 +300,8 @@ def test_saved_and_loaded_it_is_the_same(trefoil, untangled, tmp_path):
 
 
 def test_the_command_line_untangles_goes_on_and_refuses(tmp_path, capsys):
-    common = ["-c", "fast", "--null_worth", "0.03", "--threads", "1"]
-    source = ["--data.planted", "trefoil", "--data.noise_dims", "0", "--data.diffeo", "false", "--data.rows", "2500"]
+    common = ["-c", "fast", "--null-worth", "0.03", "--threads", "1"]
+    source = ["--data.planted", "trefoil", "--data.noise-dims", "0", "--data.diffeo", "false", "--data.rows", "2500"]
     run, out = str(tmp_path / "run"), tmp_path / "run-untangled"
     assert main(["fit", *common, *source, "--model.kappa", "100", "--out", run]) == 0
     assert main(["untangle", run, *common]) == 0

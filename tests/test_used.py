@@ -16,7 +16,7 @@ from training.data.preparing import holding_up, prepare
 from training.settings import ModelSettings, PathSettings
 
 FLAGS = [f"--path.{n}={v}" for n, v in TINY.items() if n not in ("components", "hidden")]
-FLAGS += ["--model.components=4", "--model.hidden=8", "--null_worth=0.03", "--threads=1"]
+FLAGS += ["--model.components=4", "--model.hidden=8", "--null-worth=0.03", "--threads=1"]
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,17 @@ import sys
 
 VERBS = {
     "fit": "train a flow on activations and say what structure is left",
-    "capture": "run a model and write what its layers put out",
+    "capture": "run a model and write the activations of its layers",
     "encode": "send rows through the flow of a finished run",
-    "path": "fit at several regularities and map which structure survives over the widest range",
-    "untangle": "lift a finished run's structure and narrow it anew: knots come undone in more dimensions",
+    "sweep": "fit at several kappas and map which structure survives over the widest range",
+    "untangle": "lift a finished run's structure into more dimensions, where knots come undone, and fit it again",
     "follow": "fit a layer along its net's training: when does structure appear?",
     "analyze": "say what structure a finished run found: level sets, pieces, holes, how sure",
     "report": "write the same with pictures as one offline HTML file",
-    "compare": "two finished runs side by side",
+    "compare": "show two finished runs side by side",
     "align": "find the map between the structure of two runs without pairs, and say whether it is unique",
-    "factorize": "whether a function, or a net between two layers, factors through a low-dimensional summary",
-    "fibre": "what the inputs with one output form: points, circles, lines, surfaces",
+    "factorize": "say whether a function, or a net between two layers, factors through a low-dimensional summary",
+    "fibre": "say what the inputs with one output form: points, circles, lines, surfaces",
     "doctor": "print versions, devices and which folders were imported",
 }
 
@@ -26,8 +26,13 @@ Find what is left of a neural net's activations when the noise is gone.
 verbs:
 {verbs}
 
-'unknot VERB --help' says more. Start with: unknot fit -c digits
-UNKNOT_TRACEBACK=1 shows where an error came from."""
+'unknot VERB --help' says more.
+
+start with a preset:     unknot fit -c digits
+with your activations:   unknot fit --data acts.npy --out RUN, then unknot report RUN
+
+presets for -c: {presets}
+With UNKNOT_TRACEBACK=1 an error shows where it came from."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,13 +41,21 @@ def main(argv: list[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's module:object; appended, so that no local folder shadows a package
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_USAGE.format(verbs="\n".join(f"  {verb:10} {what}" for verb, what in VERBS.items())))
+        from training.runtime.presets import preset_names
+
+        verbs = "\n".join(f"  {verb:10} {what}" for verb, what in VERBS.items())
+        print(_USAGE.format(verbs=verbs, presets=", ".join(preset_names())))
         return 0 if argv else 2
     if argv[0] == "--version":
         from importlib.metadata import version
 
         print(f"unknot {version('unknot')}")
         return 0
+    from training.runtime.spelling import respell
+
+    argv, notes = respell(argv)
+    for note in notes:
+        print(note, file=sys.stderr)
     if argv[0] not in VERBS:
         from difflib import get_close_matches
 

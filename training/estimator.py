@@ -156,7 +156,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         return self.structure_dim_
 
     def transform(self, X: ArrayLike) -> NDArray:
-        """Structure block (N, k) of X (N, D), dearest dimension first."""
+        """Structure block (N, k) of X (N, D), dimension of highest price first."""
         rows = self._rows(X)
         return self._of(self.flow_.encode, rows)
 

@@ -19,7 +19,7 @@ class Moment:
 
     Attributes:
         step: of the net's training; where files were given and have no numbers in their names, their place.
-        structure_dim, confidence, worth, prices: of the fit; prices of the structure's dimensions alone, dearest first.
+        structure_dim, confidence, worth, prices: of the fit; prices of the structure's dimensions alone, highest first.
         shape: what the analyzer calls the structure, in one word or two.
         pieces, loops: of the set that holds 90 % of the rows; 0 where k = 0.
         scores: of the net on sources it was not trained on, by name; empty for files.

@@ -97,14 +97,14 @@ class KappaMap:
 
     @classmethod
     def load(cls, folder: str | Path) -> KappaMap:
-        """The map of a folder that ``unknot path`` wrote.
+        """The map of a folder that ``unknot sweep`` wrote.
 
         Raises:
             FileNotFoundError: there is none.
         """
         file = Path(folder) / _FILE
         if not file.is_file():
-            raise FileNotFoundError(f"no {file}; unknot path writes it")
+            raise FileNotFoundError(f"no {file}; unknot sweep writes it")
         rows = json.loads(file.read_text(encoding="utf8"))["rows"]
         return cls([KappaRow(**{**row, "intervals": [Interval(**i) for i in row["intervals"]]}) for row in rows])
 

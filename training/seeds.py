@@ -55,7 +55,7 @@ class SeedRow:
 @dataclass(frozen=True, repr=False)
 class Seeds:
     """Runs of one configuration that differ in their seed alone: it draws the split, the start, the batches and the gates,
-    and what is made here (a subject's training, a planted cloud) is made anew.
+    and what is made here (a subject's training, a planted cloud) is made again.
     """
 
     rows: list[SeedRow]

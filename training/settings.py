@@ -14,7 +14,7 @@ class ModelSettings:
     Attributes:
         objective: "likelihood", or "adversarial": a critic tells (s, n) from (s, n') and no density of s is in the loss.
         kappa: weight of the kinetic energy, in nats per squared whitened unit: the regularity every claim is made at.
-        rho: weight of the L1 activation penalty over depth, beside the one at depth 1.
+        rho: weight of the L1 activation penalty over depth, added to the one at depth 1.
         augment: Gaussian dimensions appended to the data: room to untangle in.
         hidden: width of the field's two hidden layers.
         components: Gaussians in the base mixture.
@@ -98,7 +98,7 @@ class PathSettings:
         retries: times that a loss that is not finite sends the run back to where the stage began, each at half the step size.
         held_out: share of the sources held out; every reported likelihood is measured on their rows.
         few_rows: training rows that the durations above are for; fewer rows take proportionally fewer steps, two fifths at
-            least (see :meth:`for_rows`); 0 leaves durations as they are.
+            least; 0 leaves durations as they are.
     """
 
     settle: int = 400

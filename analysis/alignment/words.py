@@ -92,13 +92,13 @@ def doubts(aligner: Aligner) -> list[str]:
     """What the answer rests on."""
     lines = [*(aligner.geometry_.lines() if aligner.geometry_ else []), *_transfer(aligner)]
     lines += [
-        f"all of this is said of rigid maps, at the kappa of the two fits, of {min(len(aligner.a_.s), aligner.rows)} and "
+        f"all of this holds for rigid maps, at the kappa of the two fits, of {min(len(aligner.a_.s), aligner.rows)} and "
         f"{min(len(aligner.b_.s), aligner.rows)} rows, and to {aligner.tolerance:g} degrees (seed {aligner.seed})"
     ]
     if aligner.part_ is not None:
         kind, (one, other) = aligner.part_
         what = "chosen rows of either" if kind == "only" else f"{kind} {one!r} of a and {kind} {other!r} of b"
-        lines.insert(0, f"{what} alone: nothing is said of the rest")
+        lines.insert(0, f"{what} alone: this says nothing about the rest")
     if aligner.evidence_:
         lines.append(f"evidence used: {', '.join(aligner.evidence_)}")
     if aligner.pairs_apart_ is not None:

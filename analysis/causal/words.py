@@ -27,7 +27,7 @@ def verdict(found: Faithfulness) -> str:
     block, others = found.parts[0], found.parts[1:]
     k, rest = found.structure_dim, found.rest_dim
 
-    def beside(value: Callable[[Part], str], lead: str = "") -> str:
+    def compared(value: Callable[[Part], str], lead: str = "") -> str:
         return ", ".join(f"{lead}{k} {_OTHERS[part.name]} ones {value(part)}" for part in reversed(others))
 
     def kept(part: Part) -> str:
@@ -40,10 +40,10 @@ def verdict(found: Faithfulness) -> str:
         noise = f"redrawing {_directions(rest)} called noise leaves {kept(block)} of the answers as they are"
     else:
         noise = f"redrawing {_directions(rest)} called noise leaves the answers at a cosine of {kept(block)} to what they were"
-    noise += f" ({beside(kept, 'all but ')})" if rest else ""
+    noise += f" ({compared(kept, 'all but ')})" if rest else ""
     moves = "makes {} of answers follow the donor" if found.is_choice else "takes {} of answers to the donor's"
     follow = moves.format(_percent(block.swap.follow))
-    return f"{noise}; exchanging the block {follow} ({beside(lambda part: _percent(part.swap.follow))})"
+    return f"{noise}; exchanging the block {follow} ({compared(lambda part: _percent(part.swap.follow))})"
 
 
 def headline(found: Faithfulness) -> str:

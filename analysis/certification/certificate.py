@@ -196,7 +196,7 @@ def certify(
     log-ratio to first order, C mean products, phi polynomials and cosines of s, H Hermite products of degree up to 2 (3
     without s), with small entries zero or whole columns shrunk; a network of 2 x 64.
 
-    Detection limit: s stays, n is drawn afresh but for :math:`n_1 = \rho h(s) + \sqrt{1 - \rho^2} e`, h linear, quadratic
+    Detection limit: s stays, n is drawn again except for :math:`n_1 = \rho h(s) + \sqrt{1 - \rho^2} e`, h linear, quadratic
     or 16 random cosines, rank-Gaussianised, of :math:`-\frac{1}{2} \log(1 - \rho^2)` nats. delta is the smallest size on
     ``GRID``, by bisection, where for every kind the statistic's mean over ``draws`` draws is 1.645 of its standard
     deviations (at least 1) above the test's limit: 95 percent are rejected. The network is asked only where the other

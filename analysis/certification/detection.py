@@ -75,7 +75,7 @@ def _try_control(block: Block, m: int, kind: str, nats: float, limit: float, see
 
 
 def control_noise(s: Array, m: int, kind: str, nats: float, rng: np.random.Generator) -> Array:
-    """Noise (rows, m), N(0, I) but for n_1, which carries ``nats`` about s; about up to three others where s is empty."""
+    """Noise (rows, m), N(0, I) except for n_1, which carries ``nats`` about s; about up to three others where s is empty."""
     n = rng.normal(size=(len(s), m))
     source = s if s.shape[1] else n[:, 1:4]
     k = source.shape[1]

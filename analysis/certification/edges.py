@@ -158,8 +158,8 @@ def _patches(
     left = torn.ravel() & ~jumped[start] & ~jumped[end]
     in_patch = np.zeros(n, dtype=bool)
     in_patch[start[left]] = in_patch[end[left]] = True
-    beside = in_patch[start] & in_patch[end]
-    graph = coo_array((np.ones(int(beside.sum())), (start[beside], end[beside])), shape=(n, n))
+    inside = in_patch[start] & in_patch[end]
+    graph = coo_array((np.ones(int(inside.sum())), (start[inside], end[inside])), shape=(n, n))
     which = connected_components(graph, directed=False)[1]
     patches = []
     for label in np.unique(which[in_patch]):

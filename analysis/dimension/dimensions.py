@@ -24,7 +24,7 @@ class Dimensions:
     Attributes:
         structure_dim: k, an *embedding* dimension (circle 2, torus 3); Analyzer.intrinsic_dimension has the other.
         dims: M, dimensions of the state.
-        worth, worth_se, prices: (k,) nats per structure dimension, dearest first; empty where the run is not known.
+        worth, worth_se, prices: (k,) nats per structure dimension, highest price first; empty where the run is not known.
         null_worth: nats that noise seems to be worth; nan where the run is not known.
         confidence, stability: how sure; nan where the run is not known.
         ladder: the rungs, why this k, and what PCA says at the same k, in words; empty where the run is not known.
@@ -80,7 +80,7 @@ class Dimensions:
             first = last
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Worth of each structure dimension beside the null."""
+        """Worth of each structure dimension next to the null."""
         from analysis.drawing import COLOURS, axes
 
         ax = axes(ax)

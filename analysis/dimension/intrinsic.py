@@ -1,4 +1,4 @@
-"""Intrinsic dimension at scale sigma: in how many directions the rows go on when smoothed that much, and TwoNN beside it."""
+"""Intrinsic dimension at scale sigma: in how many directions the rows go on when smoothed that much, and TwoNN next to it."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def fit_summary(function: RowFunction, rows: Tensor, width: int, seed: int = 0) 
     """Fit h and g of one width; see :meth:`Factorization.summary`.
 
     h reads the leading principal components of x and of f(x), which is a smooth function of x too: so it need not
-    learn f anew. Both h and g are linear maps, started as principal components of f, plus a net of two hidden layers.
+    learn f again. Both h and g are linear maps, started as principal components of f, plus a net of two hidden layers.
 
     Raises:
         ValueError: too few rows, or a width that is no dimension between 0 and E.

@@ -65,7 +65,7 @@ class Node:
 
 @dataclass(frozen=True)
 class AgainstFlat:
-    """The tree's density beside a flat mixture's, both fitted to the same rows and judged on others.
+    """The tree's density next to a flat mixture's, both fitted to the same rows and judged on others.
 
     The others chose the flat mixture's number of components, so it is a little better off.
 
@@ -106,7 +106,7 @@ class MergeTree:
         depth: nats that the density falls between pieces, at least.
         fitted_rows: how many rows the model was fitted on.
         seed: drew the rows, halves and starts.
-        against_flat: its density beside a flat mixture's; None where that was not asked for, or there were too few rows.
+        against_flat: its density next to a flat mixture's; None where that was not asked for, or there were too few rows.
         note: what is to be known about this answer; empty if nothing is.
     """
 

@@ -73,11 +73,11 @@ def tree(
     links = linkage(squareform(found.depths), "single") if found.count > 1 else np.zeros((0, 4))
     mixtures = _fitted(fit_rows, found.labels, links, judges, seed)
     weights = np.bincount(found.labels) / len(used)
-    beside = None
+    against_flat = None
     if flat is not None:
         counts = [len(mixture.weights) for mixture in mixtures]
-        beside = _against_flat(fit_rows, found.labels, links, np.isin(used, flat.held_out), counts, flat, seed)
-    return _assembled(points, mixtures, weights, links, depth, len(used), seed, beside)
+        against_flat = _against_flat(fit_rows, found.labels, links, np.isin(used, flat.held_out), counts, flat, seed)
+    return _assembled(points, mixtures, weights, links, depth, len(used), seed, against_flat)
 
 
 def _sources(groups: ArrayLike | None, count: int) -> NDArray[np.intp]:
@@ -148,7 +148,7 @@ def _assembled(
     depth: float,
     fitted: int,
     seed: int,
-    beside: AgainstFlat | None,
+    against_flat: AgainstFlat | None,
 ) -> MergeTree:
     """Number the pieces by the mass that the model gives them, and build the nodes."""
     parts = scores(points, mixtures, weights)
@@ -165,7 +165,7 @@ def _assembled(
     elif not np.ptp(points, axis=0).any():
         note = "all rows are equal" if points.shape[1] else "no dimensions"
     return MergeTree(
-        nodes, labels, tuple(mixtures[p] for p in order), weights[order], float(depth), fitted, seed, beside, note
+        nodes, labels, tuple(mixtures[p] for p in order), weights[order], float(depth), fitted, seed, against_flat, note
     )
 
 

@@ -210,7 +210,7 @@ def _structure(analyzer: Analyzer) -> Section:
     index, key = _colours(analyzer)
     s = analyzer.s[rows]
     if k >= 3:
-        more = "" if k == 3 else f" (the dearest three of {k})"
+        more = "" if k == 3 else f" (the three of highest price of {k})"
         return Section(title, f"s1, s2, s3{more}.", cloud=(s[:, :3], index[rows]), key=key)
     ax = axes(None, 5.6, 5)
     if k == 1:
@@ -231,7 +231,7 @@ def doubts(analyzer: Analyzer) -> list[str]:
     found, result = analyzer.dimensions(), analyzer.run.result if analyzer.run else {}
     certificate, tear = analyzer.certificate(), analyzer.tear()
     lines = [
-        "Everything is said at one regularity (kappa in the settings). At a smaller kappa less is structure; at a larger "
+        "Everything here holds at one regularity (kappa in the settings). At a smaller kappa less is structure; at a larger "
         "one every bend of the noise is. Repeat the fit at half and at twice the kappa.",
         "Noise means Gaussian noise: bent noise has a positive worth, and is counted as structure where it is large.",
     ]

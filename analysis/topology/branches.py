@@ -40,7 +40,7 @@ def shared_way(gram: Floats) -> float:
     """Of two loops with these inner products of their angles: the way they share, as a share of the shorter one's.
 
     On a graph the inner products of harmonic angles are the inverse of those of the loops, which are lengths: of each loop
-    on the diagonal, of the way that both take beside it. 0 for a figure eight; a half for a theta with three equal arms.
+    on the diagonal, of the way that both take next to it. 0 for a figure eight; a half for a theta with three equal arms.
     """
     lengths: Floats = np.linalg.inv(gram).astype(np.float64)
     basis = shortest_basis(lengths)

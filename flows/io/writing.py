@@ -32,7 +32,7 @@ def write_whole(contents: dict[Path, bytes]) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; it takes ``path``'s name if the body ends well, else it is removed."""
+    """A temporary path next to ``path`` to write to; it takes ``path``'s name if the body ends well, else it is removed."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield partial

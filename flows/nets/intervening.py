@@ -36,7 +36,7 @@ def intervene(
         model: any torch module; its mode and parameters are left alone.
         layer: a path of `model.named_modules()`; `""` is the model itself. It may run several times in one pass.
         flow: a flow fitted to rows of this layer.
-        structure: takes s (..., k), dearest dimension first, and returns its replacement in the same shape. The leading
+        structure: takes s (..., k), dimension of highest price first, and returns its replacement in the same shape. The leading
             axes are the output's own: (B, k) for (B, C), (B, T, k) for (B, T, C), (B, H, W, k) for (B, C, H, W).
         noise: the same for n (..., M - k); `"keep"` leaves it as it is, `"zero"` removes it.
         channel_axis: the axis of the output that holds the C channels; by default 1 for four axes, else the last.

@@ -1,9 +1,9 @@
-"""Maps over kappa side by side, of folders that ``unknot path`` wrote.
+"""Maps over kappa side by side, of folders that ``unknot sweep`` wrote.
 
-    unknot path --null_worth 0.03 --threads 1 --data.planted torus --out maps/torus             # 10 minutes on one core
-    unknot path --null_worth 0.03 --threads 1 --data.planted swiss_roll --out maps/swiss_roll
-    unknot path --null_worth 0.03 --threads 1 -c rotated-digits --out maps/rotated-digits       # 5 minutes
-    unknot path --null_worth 0.03 --threads 1 -c digits --out maps/digits                       # 10 minutes
+    unknot sweep --null-worth 0.03 --threads 1 --data.planted torus --out maps/torus             # 10 minutes on one core
+    unknot sweep --null-worth 0.03 --threads 1 --data.planted swiss_roll --out maps/swiss_roll
+    unknot sweep --null-worth 0.03 --threads 1 -c rotated-digits --out maps/rotated-digits       # 5 minutes
+    unknot sweep --null-worth 0.03 --threads 1 -c digits --out maps/digits                       # 10 minutes
     python tests/benchmarks/kappa_maps.py maps/torus maps/swiss_roll maps/rotated-digits maps/digits
 
 Prints every table and writes tests/benchmarks/figures/kappa-maps.png.

@@ -25,9 +25,9 @@ from training.runtime.checkpoint_file import CheckpointFile
 from training.runtime.checkpoints import Checkpoint
 
 SETTINGS = [
-    *("--data.planted=circle", "--data.rows=400", "--data.noise_dims=1", "--null_worth=0.03", "--threads=1"),
+    *("--data.planted=circle", "--data.rows=400", "--data.noise-dims=1", "--null-worth=0.03", "--threads=1"),
     *("--model.components=4", "--model.hidden=8", "--path.settle=250", "--path.screen=40", "--path.debias=40"),
-    *("--path.steps_per_point=2", "--path.points_per_decade=4", "--path.narrow=40", "--path.rounds=1"),
+    *("--path.steps-per-point=2", "--path.points-per-decade=4", "--path.narrow=40", "--path.rounds=1"),
 ]
 FILES = ("flow.json", "flow.safetensors", "path.csv", "result.json", "history.json", "data.safetensors", "verdict.txt")
 

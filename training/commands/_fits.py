@@ -49,7 +49,7 @@ def each_run(out: Path, argv: list[str], varied: Mapping[str, list[str]]) -> Ite
         own = [*argv, "--seeds=1", *flags]
         options = fit_options([*own, f"--out={run}"])
         if options.devices * options.num_nodes > 1:
-            raise ValueError("several runs go one after another on one process; leave out --devices and --num_nodes")
+            raise ValueError("several runs go one after another on one process; leave out --devices and --num-nodes")
         if (run / "result.json").is_file():
             if (run / "config.yaml").read_text(encoding="utf8") != options.text:
                 raise ValueError(f"{run} is finished, with other settings (see its config.yaml); name another --out")

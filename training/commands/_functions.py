@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training.commands._parser import Parser
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def reader(verb: str, about: str) -> ArgumentParser:
+def reader(verb: str, about: str, example: str) -> Parser:
     """The flags that all of them have."""
-    parser = ArgumentParser(prog=f"unknot {verb}", description=about)
+    parser = Parser(verb, about, f"Example: unknot {verb} {example}")
     parser.add_argument(
         "function",
-        help="a subject (digits, ...), or module:name: a function of rows or a torch module (with --inputs), a pair "
-        "(function, inputs), or a function without arguments that returns such a pair",
+        help="a subject (digits, ...), or module:name of a function of rows or a torch module (give --inputs), of a pair "
+        "(function, inputs), or of a function without arguments that returns such a pair",
     )
-    parser.add_argument("--inputs", metavar="FILE", help="rows to look at, .npy or as unknot fit takes them")
-    parser.add_argument("--key", help="name of the array within the file")
-    parser.add_argument("--seed", type=int, default=0, help="draws rows, sketches and fits; trains a subject")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    parser.add_argument("--figure", metavar="FILE", help="draw it too, as FILE.png")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+    parser.add_argument(
+        "--inputs", metavar="FILE", help="rows to show the function, in any format that unknot fit reads"
+    )
+    parser.add_argument("--key", metavar="NAME", help="name of the array within FILE, where it holds several")
+    parser.add_argument("--figure", metavar="FILE", help="draw the answer into FILE.png")
+    parser.add_common("draws rows; trains a subject", json=True)
     return parser
 
 

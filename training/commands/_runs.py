@@ -1,9 +1,11 @@
 """What the verbs that read finished runs share: their flags, the analyzer of a run folder, and the net that it is of."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from training.commands._parser import Parser
 
 if TYPE_CHECKING:
     from analysis.analyzer import Analyzer
@@ -12,23 +14,20 @@ if TYPE_CHECKING:
 
 def reader(verb: str, about: str, argv: list[str], **extras: bool) -> Namespace:
     """What the verbs that read runs are told."""
-    parser = ArgumentParser(prog=f"unknot {verb}", description=about)
+    parser = Parser(verb, about)
     parser.add_argument("run", help="folder of a finished run")
     if extras.get("other"):
-        parser.add_argument("other", help="folder of another")
+        parser.add_argument("other", help="folder of the run to compare it with")
     else:
-        parser.add_argument("--data", metavar="FILE", help="rows to look at instead of those the run kept")
-        parser.add_argument("--key", help="name of the array within the file")
-        parser.add_argument("--labels", metavar="FILE", help="one integer class per row of --data")
+        group = parser.add_argument_group("rows to look at, instead of those that the run kept")
+        Parser.add_rows(group)  # type: ignore[arg-type]
+        group.add_argument(
+            "--labels", metavar="NAME|FILE", help="one integer class per row: an array in FILE, or a .npy file"
+        )
     if extras.get("out"):
         parser.add_argument("--out", metavar="FILE", help="where to write it (default RUN/report.html)")
-    if extras.get("json"):
-        parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    parser.add_argument("--seed", type=int, default=0, help="draws subsamples and resamples")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="CPU threads (1 is as fast as 2); 0 leaves it to the libraries"
-    )
-    return parser.parse_args(argv)
+    parser.add_common("draws subsamples and resamples", threads=1, json=bool(extras.get("json")))
+    return parser.read(argv)
 
 
 def analyzer_of(run: str, given: Namespace) -> "Analyzer":

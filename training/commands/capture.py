@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training.commands._parser import Parser
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_ABOUT = """Run a model and write what its layers put out. OBJECT is module:name, a torch module (with --inputs), or a
-function without arguments that returns one, or (model, batches); batches are as training.capture takes them."""
+_ABOUT = """Run a model and write what its layers put out. OBJECT names a torch module (give --inputs), a pair
+(model, batches), or a function without arguments that returns either."""
+_THEN = "Example: unknot capture nets:model --layer mix --inputs x.npy --out acts.safetensors"
 
 
 def main(argv: list[str]) -> int:
@@ -54,46 +57,84 @@ def main(argv: list[str]) -> int:
 
 
 def _options(argv: list[str]) -> Namespace:
-    parser = ArgumentParser(prog="unknot capture", description=_ABOUT)
+    parser = Parser("capture", _ABOUT, _THEN)
     parser.add_argument("object", help="module:name, looked for in the working directory too")
     parser.add_argument(
-        "--layer", action="append", required=True, help="path of named_modules(); repeat it for several"
+        "--layer",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="name of a layer as model.named_modules() gives it; repeat the flag for several layers",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help=".npy, or .safetensors with labels and sources"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".safetensors, or .npy, which keeps no labels and sources",
     )
-    parser.add_argument("--inputs", metavar="FILE", help="what to show the model; several arrays are keyword arguments")
-    parser.add_argument("--key", help="name of the inputs within the file, if they are one of several arrays")
-    parser.add_argument("--labels", help="one integer an input: a name in the inputs' file, or a .npy file")
-    parser.add_argument("--batch", type=int, default=256, help="inputs in one forward pass (default 256)")
-    parser.add_argument("--rows", choices=["token", "mean", "last"], default="token", help="how positions become rows")
-    parser.add_argument("--channel-axis", type=int, help="axis of the channels (default the last, of four the second)")
-    parser.add_argument("--mask", metavar="NAME", help="the input that is 0 at padding (default attention_mask)")
-    parser.add_argument(
-        "--position",
-        type=_number_or_name,
-        metavar="NUMBER|NAME",
-        help="one row an example: its position, or the input that holds it",
-    )
-    parser.add_argument("--relevance", action="store_true", help="measure too what the net uses of each layer")
-    parser.add_argument("--relevance-rows", type=int, default=1024, help="rows to measure it at (default 1024)")
-    parser.add_argument(
-        "--answer", choices=["softmax", "gaussian", "cosine"], default="softmax", help="what it answers"
-    )
-    parser.add_argument(
-        "--answer-at",
-        type=_number_or_name,
-        metavar="NUMBER|same",
-        help="position of a row's answer (default the last, of all tokens the same)",
-    )
-    parser.add_argument("--answers", type=int, nargs="+", metavar="NUMBER", help="logits that count (default all)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn for --relevance")
-    parser.add_argument("--device", help="where to run the model")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
-    given = parser.parse_args(argv)
+    _add_inputs(parser)
+    _add_rows(parser)
+    _add_relevance(parser)
+    parser.add_argument("--device", metavar="NAME", help="where to run the model: cpu, cuda, mps (default where it is)")
+    parser.add_common()
+    given = parser.read(argv)
     if given.batch < 1:
         parser.error(f"--batch must be at least 1, got {given.batch}")
     return given
+
+
+def _add_inputs(parser: Parser) -> None:
+    group = parser.add_argument_group("what to show the model")
+    group.add_argument(
+        "--inputs", metavar="FILE", help="its inputs; of several arrays each is the argument of its name"
+    )
+    group.add_argument("--key", metavar="NAME", help="name of the array within FILE that is shown alone")
+    group.add_argument("--labels", metavar="NAME|FILE", help="one integer per input: an array in FILE, or a .npy file")
+    group.add_argument("--mask", metavar="NAME", help="array in FILE that is 0 at padding (default attention_mask)")
+    group.add_argument("--batch", type=int, default=256, metavar="N", help="inputs in one forward pass (default 256)")
+
+
+def _add_rows(parser: Parser) -> None:
+    group = parser.add_argument_group("which rows to keep, where a layer has positions (tokens, pixels)")
+    group.add_argument(
+        "--rows-from",
+        dest="rows",
+        choices=["token", "mean", "last"],
+        default="token",
+        help="each token is a row (the default), or the mean over tokens, or the last token",
+    )
+    group.add_argument(
+        "--position",
+        type=_number_or_name,
+        metavar="NUMBER|NAME",
+        help="one row an example: that position, or the one that the array NAME in FILE holds",
+    )
+    group.add_argument(
+        "--channel-axis", type=int, metavar="N", help="axis of the channels (default the last; of four axes the second)"
+    )
+
+
+def _add_relevance(parser: Parser) -> None:
+    group = parser.add_argument_group("what the model uses of a layer")
+    group.add_argument("--relevance", action="store_true", help="measure it, and keep it in FILE for unknot fit")
+    group.add_argument(
+        "--relevance-rows", type=int, default=1024, metavar="N", help="rows to measure at (default 1024)"
+    )
+    group.add_argument(
+        "--answer",
+        choices=["softmax", "gaussian", "cosine"],
+        default="softmax",
+        help="how its output is read: classes (the default), numbers, or a direction",
+    )
+    group.add_argument(
+        "--answer-at",
+        type=_number_or_name,
+        metavar="NUMBER|same",
+        help="position of the answer to a row (default the last; with --rows-from token the row's own)",
+    )
+    group.add_argument("--answers", type=int, nargs="+", metavar="N", help="classes that count (default all)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="draws the rows that are measured (default 0)")
 
 
 def _number_or_name(text: str) -> int | str:
@@ -169,7 +210,7 @@ def _batches(given: Namespace, dtype: torch.dtype) -> Iterator[Any]:
 
 def _next(found: dict[str, Any], out: Path) -> list[str]:
     """How to go on with the file, and what it leaves out."""
-    fit = f"fit it with: unknot fit --data.file {out}"
+    fit = f"fit it with: unknot fit --data {out}"
     cloud = next(iter(found.values()))
     shares = len(cloud.sources.unique()) < len(cloud)
     if out.suffix == ".npy":
@@ -179,5 +220,5 @@ def _next(found: dict[str, Any], out: Path) -> list[str]:
         )
     before = "" if len(found) == 1 else f"{next(iter(found))}."
     key = "x" if len(found) == 1 else next(iter(found))
-    labels = f" --data.labels {before}labels" if cloud.labels is not None else ""
-    return [f"{fit} --data.key {key}{labels} --data.groups {before}sources"]
+    labels = f" --labels {before}labels" if cloud.labels is not None else ""
+    return [f"{fit} --key {key}{labels} --groups {before}sources"]

@@ -1,29 +1,24 @@
 """``unknot encode``: rows through the flow of a finished run, in chunks, into a .npy file."""
 
-from argparse import ArgumentParser
+import sys
+from argparse import SUPPRESS, Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from training.commands._parser import Parser
+
 _WHATS = {
-    "structure": "structure block s, dearest dimension first",
+    "structure": "structure block s, the dimension of highest price first",
     "noise": "noise block n",
     "latent": "all dimensions at depth 1",
-    "project": "the rows with their noise put to zero, in their own units",
+    "project": "the rows with their noise set to zero, in the units of the data",
     "log_prob": "log-density of each row, nats",
 }
 
 
 def main(argv: list[str]) -> int:
-    """``unknot encode RUN x.npy [--out s.npy] [--what noise]``."""
-    lines = "; ".join(f"{name}: {what}" for name, what in _WHATS.items())
-    parser = ArgumentParser(prog="unknot encode", description=f"Send rows through the flow of a run. {lines}.")
-    parser.add_argument("run", help="folder of a finished run, of a saved flow, or of unknot untangle")
-    parser.add_argument("data", help=".npy, .npz, .pt, .safetensors or .parquet, or a pattern of shards")
-    parser.add_argument("--what", choices=list(_WHATS), default="structure", help="what to write (default structure)")
-    parser.add_argument("--key", help="name of the array within the file")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the .npy file to write (default RUN/WHAT.npy)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
-    given = parser.parse_args(argv)
+    """``unknot encode RUN --data x.npy [--out s.npy] [--what noise]``."""
+    given = _options(argv)
 
     import torch
 
@@ -67,3 +62,24 @@ def main(argv: list[str]) -> int:
     width = f" x {example.shape[1]}" if example.ndim == 2 else ""
     print(f"wrote {out}: {len(x)} rows{width}, {_WHATS[given.what]}")
     return 0
+
+
+def _options(argv: list[str]) -> Namespace:
+    lines = "; ".join(f"{name}: {what}" for name, what in _WHATS.items())
+    parser = Parser("encode", f"Send rows through the flow of a finished run, into a .npy file. {lines}.")
+    parser.add_argument("run", help="folder of a finished run, of a saved flow, or of unknot untangle")
+    parser.add_argument("old_data", nargs="?", help=SUPPRESS)
+    parser.add_rows()
+    parser.add_argument("--what", choices=list(_WHATS), default="structure", help="what to write (default structure)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the .npy file to write (default RUN/WHAT.npy)")
+    parser.add_common()
+    given = parser.read(argv)
+    if (given.data is None) == (given.old_data is None):
+        parser.error("say which rows to send, once: unknot encode RUN --data x.npy")
+    if given.old_data is not None:
+        print(
+            f"note: {given.old_data} is now --data {given.old_data}; the old form goes with the next release",
+            file=sys.stderr,
+        )
+        given.data = given.old_data
+    return given

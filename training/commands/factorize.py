@@ -5,16 +5,26 @@ from training.commands._functions import function_and_inputs, reader, show
 
 def main(argv: list[str]) -> int:
     """``unknot factorize digits``, or ``unknot factorize nets:model --inputs x.npy --start a --end b --bottleneck``."""
-    parser = reader("factorize", "Whether a function factors through a low-dimensional summary: ranks of its Jacobian.")
-    parser.add_argument("--start", help="layer to start from (default the input)")
-    parser.add_argument("--end", help="layer to end at (default the output)")
-    parser.add_argument("--rows", type=int, default=200, help="inputs to look at (default 200)")
-    parser.add_argument(
-        "--scale", type=float, default=0.1, help="output noise as a share of the outputs' sd (default 0.1)"
+    parser = reader(
+        "factorize",
+        "Say whether a function factors through a low-dimensional summary: ranks of its Jacobian.",
+        "digits",
     )
-    parser.add_argument("--table", action="store_true", help="ranks between all pairs of layers (a subject's default)")
-    parser.add_argument("--bottleneck", action="store_true", help="fit summaries too: the width that f really needs")
-    given = parser.parse_args(argv)
+    parser.add_argument("--start", metavar="LAYER", help="layer whose output to start from (default the input)")
+    parser.add_argument("--end", metavar="LAYER", help="layer whose output to end at (default the last)")
+    parser.add_argument("--rows", type=int, default=200, metavar="N", help="inputs to look at (default 200)")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="output changes below this share of the outputs' sd count as none (default 0.1)",
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="ranks between all pairs of layers (the default for a subject)"
+    )
+    parser.add_argument("--bottleneck", action="store_true", help="fit summaries too, and say how many numbers suffice")
+    given = parser.read(argv)
 
     from torch import nn
 

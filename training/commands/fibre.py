@@ -6,14 +6,20 @@ from training.commands._functions import function_and_inputs, reader, show
 def main(argv: list[str]) -> int:
     """``unknot fibre maps:f --inputs x.npy --value 0 0``."""
     parser = reader(
-        "fibre", "Sample {x : f(x) = value} near data, and say what it is: points, circles, lines, surfaces."
+        "fibre",
+        "Sample the inputs with one output, near data, and say what they form: points, circles, lines, surfaces.",
+        "maps:f --inputs x.npy --value 0 0",
     )
     at = parser.add_mutually_exclusive_group()
-    at.add_argument("--value", type=float, nargs="+", help="one number for each output")
-    at.add_argument("--row", type=int, default=0, help="or that of this input (default 0)")
-    parser.add_argument("--rank", type=int, help="of the Jacobian on the fibre (default numerical)")
-    parser.add_argument("--rows", type=int, default=2000, help="inputs that make up the data (default 2000)")
-    given = parser.parse_args(argv)
+    at.add_argument(
+        "--value", type=float, nargs="+", metavar="X", help="the output, one number for each of its columns"
+    )
+    at.add_argument("--row", type=int, default=0, metavar="N", help="or the output at input N (default 0)")
+    parser.add_argument(
+        "--rank", type=int, metavar="N", help="rank of the Jacobian on the fibre (default found numerically)"
+    )
+    parser.add_argument("--rows", type=int, default=2000, metavar="N", help="inputs that count as data (default 2000)")
+    given = parser.read(argv)
 
     import torch
 

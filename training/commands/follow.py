@@ -1,11 +1,11 @@
 """``unknot follow``: the same fit along a net's training; when does structure appear?"""
 
 import re
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.commands._fits import each_run, set_up
+from training.commands._parser import Parser
 from training.runtime.presets import resolve_argv
 
 if TYPE_CHECKING:
@@ -14,17 +14,22 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """``unknot follow -c SUBJECT --steps 0 100 1200`` or ``unknot follow --files a-100.npy a-200.npy [flags of unknot fit]``."""
-    parser = ArgumentParser(
-        prog="unknot follow",
-        description="Fit a layer at several moments of its net's training, each anew, into OUT/step-<step>; a run that is "
-        "finished there already is not run again. All flags of unknot fit go through.",
+    """``unknot follow -c SUBJECT --steps 0 100 1200`` or ``unknot follow --data a-100.npy a-200.npy [flags of unknot fit]``."""
+    parser = Parser(
+        "follow",
+        "Fit a layer at several moments of its net's training, each from the start, into OUT/step-<step>. The same command "
+        "goes on where it stopped.",
+        "All other flags are those of unknot fit. Example: unknot follow -c rotated-digits --steps 0 60 1200 --out moments",
     )
     parser.add_argument(
-        "--steps", nargs="+", type=int, metavar="STEP", help="of a subject's training, which is repeated up to each"
+        "--steps",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="training steps of a subject, which is trained up to each of them",
     )
     parser.add_argument(
-        "--files", nargs="+", metavar="FILE", help="activations at each moment; the last number in a name is its step"
+        "--data", nargs="+", metavar="FILE", help="activations at each moment; the last number in a name is its step"
     )
     given, rest = parser.parse_known_args(argv)
 
@@ -35,7 +40,7 @@ def main(argv: list[str]) -> int:
 
     rest = resolve_argv(rest)
     options = fit_options(rest)
-    flags = _moments(given.steps, given.files, options)
+    flags = _moments(given.steps, given.data, options)
     set_up(options)
     out = Path(options.out) if options.out else RunFolder.create(None, f"{options.name}-follow").path
     found = Following([])
@@ -57,12 +62,12 @@ def _moments(steps: list[int] | None, files: list[str] | None, options: "FitOpti
         raise ValueError("unknot follow goes on by itself: say --out with the folder it wrote, not --resume")
     if bool(steps) == bool(files):
         raise ValueError(
-            "say when to look: --steps with a subject (-c rotated-digits), or --files with activations, not both"
+            "say when to look: --steps with a subject (-c rotated-digits), or --data with files of activations, not both"
         )
     if steps:
         if options.data.subject is None:
             raise ValueError(
-                "--steps are of a subject's training, for instance -c rotated-digits; of your own net give --files"
+                "--steps are of a subject's training, for instance -c rotated-digits; of your own net give --data FILE FILE"
             )
         if min(steps) < 0:
             raise ValueError(f"--steps must be 0 or more, got {min(steps)}")

@@ -1,11 +1,11 @@
 """``unknot untangle``: a finished run's structure, up by its spectral coordinates and down into fewer dimensions."""
 
 import math
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.commands._fits import each_run, set_up
+from training.commands._parser import Parser
 from training.runtime.presets import resolve_argv
 
 if TYPE_CHECKING:
@@ -19,11 +19,12 @@ _MOST_ROWS = 4000
 
 def main(argv: list[str]) -> int:
     """``unknot untangle RUN [--out DIR] [flags of unknot fit]``."""
-    parser = ArgumentParser(
-        prog="unknot untangle",
-        description="Lift the structure of a finished run by the spectral coordinates of its neighbour graph and fit what was "
-        "lifted: OUT/first, OUT/lift.safetensors, OUT/second (a run folder), OUT/untangled.png. Flags of unknot fit go through; "
-        "the same command goes on where it stopped.",
+    parser = Parser(
+        "untangle",
+        "Lift the structure of a finished run by the spectral coordinates of its neighbour graph, and fit the lifted rows: "
+        "knots come undone in more dimensions. Writes OUT/first, OUT/lift.safetensors, OUT/second (a run folder) and "
+        "OUT/untangled.png. The same command goes on where it stopped.",
+        "All other flags are those of unknot fit, except --resume and those of data.",
     )
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default RUN-untangled)")
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
     out, lift = given.out or Path(f"{given.run.rstrip('/')}-untangled"), found.lift()
     if (out / LIFT).is_file():
         _check_going_on(out / FIRST, saved.flow)
-        lift = Lift.load(out / LIFT)  # the same, but for the last bits where threads differ
+        lift = Lift.load(out / LIFT)  # the same, except for the last bits where threads differ
     else:
         saved.flow.save(out / FIRST)
         lift.save(out / LIFT)

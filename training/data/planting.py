@@ -54,7 +54,7 @@ def planted(name: str, rows: int = 12000, noise_dims: int = 3, seed: int = 0, di
     Args:
         name: one of `PLANTED_NAMES`.
         rows: number of independent rows, at least 4 D.
-        noise_dims: number of N(0, 1) columns beside the structure; `gaussian`, which has no structure, gets 2 more.
+        noise_dims: number of N(0, 1) columns added to the structure; `gaussian`, which has no structure, gets 2 more.
         seed: everything is drawn from it; global random state is not touched.
         diffeo: False gives the columns (structure, noise) themselves.
 

@@ -42,7 +42,7 @@ def as_activations(
             dict of saved tensors), which gives a dict.
         rows: "token", "mean", "last" or a function of the raw tensor; see :func:`training.capture`.
         channel_axis: which axis holds the channels; by default the last, of four axes the second.
-        mask: (B, T), zero where a position is padding; a list of these beside a list of batches.
+        mask: (B, T), zero where a position is padding; a list of these together with a list of batches.
         labels: one integer an example.
         groups: the source of each example; by default each is its own.
         name: what to call the cloud; of a mapping the layer's name is used.

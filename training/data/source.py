@@ -15,7 +15,7 @@ def read_data(settings: DataSettings, seed: int) -> Activations:
     if len(named) != 1:
         raise ValueError(
             f"data needs exactly one of data.subject, data.planted and data.file, got {' and '.join(named) or 'none'}; "
-            "for instance: unknot fit -c digits, or: unknot fit --data.file acts.npy"
+            "for instance: unknot fit -c digits, or: unknot fit --data acts.npy"
         )
     for name in ("step", "half"):
         if getattr(settings, name) is not None and settings.subject is None:

@@ -141,7 +141,7 @@ def _pair_grid(ax: Axes, s: NDArray[np.floating], groups: list[_Group]) -> None:
 
 
 def _label_key(ax: Axes, groups: list[_Group], scale: ScalarMappable | None) -> None:
-    """Name the labels beside ``ax``, or show their colour scale."""
+    """Name the labels next to ``ax``, or show their colour scale."""
     from matplotlib.lines import Line2D
 
     if scale is not None:

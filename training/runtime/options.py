@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
 
+from training.runtime.spelling import SHORT, as_settings
 from training.settings import ModelSettings, PathSettings
 
 
@@ -26,7 +26,7 @@ class DataSettings:
         nuisance: the same for what is known and not asked about: class numbers or covariates, (rows,) or (rows, columns); their
             linear share is taken off first. Several names are joined by commas.
         rows: rows to make (subject, planted).
-        noise_dims: noise dimensions beside a planted structure.
+        noise_dims: noise dimensions added to a planted structure.
         diffeo: whether a planted structure goes through a random diffeomorphism.
     """
 
@@ -74,32 +74,11 @@ def fit_options(argv: list[str]) -> FitOptions:
     Raises:
         ValueError: unknown or ill-typed setting; the nearest valid names are offered.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError
 
-    parser = ArgumentParser(
-        prog="unknot fit",
-        exit_on_error=False,
-        description="Train a funnel flow on activations; the last lines say what structure is left.",
-    )
-    parser.add_argument("-c", "--config", action="config", help="preset name or YAML file; repeat it, later ones win")
-    parser.add_argument("--name", type=str, default="run", help="names the run folder runs/<name>-<time>")
-    parser.add_argument("--out", type=str | None, default=None, help="folder to write instead; must not exist")
-    parser.add_argument(
-        "--resume", type=str | None, default=None, help="run folder to go on with; other flags change it"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="draws split, start, batches and gates")
-    parser.add_argument("--seeds", type=int, default=1, help="runs to make, at seed, seed + 1, ...; how sure is k?")
-    parser.add_argument("--null_worth", type=float | str, default="auto", help="'auto', 'run' or a threshold in nats")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
-    accelerators = Literal["cpu", "cuda", "mps", "auto"]
-    parser.add_argument("--accelerator", type=accelerators, default="cpu", help="cpu, cuda, mps or auto")
-    parser.add_argument(
-        "--devices", type=int, default=1, help="processes on each machine, one a device; they share a batch"
-    )
-    parser.add_argument("--num_nodes", type=int, default=1, help="machines, started by Slurm, torchrun or by hand")
-    parser.add_argument("--data", type=DataSettings, default=DataSettings(), help="where activations come from")
-    parser.add_argument("--model", type=ModelSettings, default=ModelSettings(), help="the flow and its loss")
-    parser.add_argument("--path", type=PathSettings, default=PathSettings(), help="the staged run")
+    from training.runtime.parser import fit_parser
+
+    parser, argv = fit_parser(), as_settings(argv)
     changes: tuple[str, ...] = ()
     try:
         parsed = parser.parse_args(argv)
@@ -113,12 +92,12 @@ def fit_options(argv: list[str]) -> FitOptions:
         settings = parser.instantiate(parsed)
         if parsed.seeds < 1 or (parsed.seeds > 1 and parsed.resume):
             raise ValueError(
-                f"seeds must be at least 1, and 1 with --resume, got {parsed.seeds}; the command that began several seeds, "
+                f"--seeds must be at least 1, and 1 with --resume, got {parsed.seeds}; the command that began several seeds, "
                 "with its --out, goes on where it stopped"
             )
         if min(parsed.devices, parsed.num_nodes) < 1 or (parsed.devices * parsed.num_nodes > 1 and parsed.seeds > 1):
             raise ValueError(
-                f"devices and num_nodes must be at least 1, and 1 with several seeds, got {parsed.devices} and "
+                f"--devices and --num-nodes must be at least 1, and 1 with several seeds, got {parsed.devices} and "
                 f"{parsed.num_nodes}; run one seed at a time on several processes"
             )
         for place in ("config", "out", "resume"):  # where a run lies is no part of what it is
@@ -127,7 +106,7 @@ def fit_options(argv: list[str]) -> FitOptions:
         text = parser.dump(parsed, skip_unset=True)
     except (ArgumentError, TypeError, ValueError) as error:
         names = [key for key, _ in parser.get_defaults().items()]
-        raise ValueError(_clearer(str(error), [n for n in names if n != "config"])) from None
+        raise ValueError(_clearer(str(error), [*(n for n in names if n != "config"), *SHORT])) from None
     return FitOptions(
         text=text,
         changes=changes,
@@ -169,17 +148,27 @@ def _changes(before: dict[str, object], now: dict[str, object]) -> tuple[str, ..
     return tuple(changed.values())
 
 
+_FLAG = r"[Uu]nrecognized arguments: --([\w.]+)"
+_KEY = r"(?:does not accept (?:nested )?key '?|[Kk]ey )'?([\w.]+)"
+
+
 def _clearer(message: str, names: list[str]) -> str:
-    """The parser's message on one line, with the nearest valid names where a name was unknown."""
+    """The parser's message on one line, with the nearest valid names where a flag or a key of YAML was unknown."""
     message = " ".join(message.split())
-    unknown = re.findall(
-        r"(?:[Uu]nrecognized arguments: --|does not accept (?:nested )?key '?|[Kk]ey )'?([\w.]+)", message
-    )
-    near = get_close_matches(unknown[0], names, 3, 0.5) if unknown else []
-    if unknown and not near:
-        leaf = unknown[0].rpartition(".")[2]
-        near = [
-            n for n in names if n.rpartition(".")[2] in get_close_matches(leaf, [m.rpartition(".")[2] for m in names])
-        ]
-    hint = f"; did you mean {', '.join(near)}? 'unknot fit --help' lists all" if near else ""
-    return message + hint
+    flag, key = re.search(_FLAG, message), re.search(_KEY, message)
+    unknown = flag or key
+    if unknown is None:
+        return message
+    near = _nearest(unknown[1], names)
+    if flag:  # as it was typed, not as the parser was told
+        message = f"unknown flag --{flag[1].replace('_', '-')}"
+        near = [f"--{name.replace('_', '-')}" for name in near]
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    return f"{message}; {hint}'unknot fit --help' lists all"
+
+
+def _nearest(unknown: str, names: list[str]) -> list[str]:
+    """Names like it as a whole, else names whose last part is like its last part."""
+    near = get_close_matches(unknown, names, 3, 0.5)
+    leaves = get_close_matches(unknown.rpartition(".")[2], [name.rpartition(".")[2] for name in names])
+    return near or [name for name in names if name.rpartition(".")[2] in leaves]

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from flows.io import files
-from flows.io.checksums import write_sums
+from flows.io.checksums import write_checksums
 from flows.io.external import reference
 from flows.io.writing import whole, write_whole
 from training.data.activations import Activations
@@ -131,7 +131,7 @@ class RunFolder:
             "result.json": json.dumps(record, indent=1, allow_nan=False),
         }
         write_whole({self.path / name: text.encode() for name, text in contents.items()})
-        write_sums(self.path, without=("checkpoints", "config.yaml"))
+        write_checksums(self.path, without=("checkpoints", "config.yaml"))
 
     def _write_data(self, result: FitResult, activations: Activations, seed: int) -> None:
         """Held-out and some training rows; where they exceed 500 MiB and lie in a file, their numbers and its hash."""
@@ -140,7 +140,7 @@ class RunFolder:
         size = sum(map(len, sides.values())) * x.shape[1] * x.dtype.itemsize
         copied = size <= files.IN_MEMORY or "files" not in activations.about or "offset" in activations.about
         if not copied:
-            metadata["elsewhere"] = reference(activations.about["files"], activations.about["besides"])
+            metadata["external"] = reference(activations.about["files"], activations.about["besides"])
         tensors = {}
         for side, rows in sides.items():
             index = torch.from_numpy(rows)

@@ -34,7 +34,7 @@ def adversarial(
     T learns first, on these rows, others and fresh noise: from one that lags behind the flow only runs away. The flow then
     descends the NWJ bound :math:`E[T(z, b)] - E[e^{T(z', b)}] + 1`, where z' has fresh noise in the dimensions with b_i = 0; at
     the optimal critic it is the KL divergence, and so is its slope. Gates feel lambda - D_i with the critic's D_i.
-    No density of s is in it: the base mixture is fitted to z beside, which moves nothing else (:func:`fit_density`).
+    No density of s is in it: the base mixture is fitted to z as well, which moves nothing else (:func:`fit_density`).
 
     Args:
         others: more whitened rows (R, M - A) for the critic, which on one batch alone learns that batch by heart. Not rows of
@@ -48,8 +48,8 @@ def adversarial(
     pass_ = passed(flow, white, generator, steps, spared=spared)
     z, b = pass_.solution.z, pass_.is_open
     with torch.no_grad():
-        beside = passed(flow, others, generator, steps, spared=spared)
-    seen, supports = torch.cat([z.detach(), beside.solution.z]), torch.cat([b, beside.is_open])
+        fresh = passed(flow, others, generator, steps, spared=spared)
+    seen, supports = torch.cat([z.detach(), fresh.solution.z]), torch.cat([b, fresh.is_open])
     for _ in range(_CRITIC_STEPS):
         critic.learn(seen, supports, generator)
     product = torch.where(b > 0, z, torch.randn(z.shape, generator=generator).to(z))

@@ -144,7 +144,7 @@ class Course(Schedule):
         """After a loss that is not finite: to where the stage (or round) began, at half the step size from there on.
 
         Args:
-            step: optimiser steps taken, the one that failed among them; the stage begins anew there.
+            step: optimiser steps taken, the one that failed among them; the stage begins again there.
 
         Raises:
             FloatingPointError: more than ``path.retries`` times.
@@ -379,7 +379,7 @@ class Course(Schedule):
 
     @torch.no_grad()
     def _order(self) -> None:
-        """Dearest first: those that never left, then the last to leave first; one opened only after the ramp comes last."""
+        """Highest price first: those that never left, then the last to leave first; one opened only after the ramp comes last."""
         departures = self.progress.departures
         never = [i for i in range(self.flow.front.dims) if i not in departures]
         stayed = [i for i in never if bool(self.progress.is_open[i])]

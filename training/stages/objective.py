@@ -72,11 +72,11 @@ def passed(
 
 @dataclass(frozen=True)
 class Charges:
-    """What a loss charges beside the fit.
+    """What a loss charges in addition to the fit.
 
     Attributes:
         kappa: of the kinetic energy.
-        rho: of the penalty over depth, beside the one at depth 1.
+        rho: of the penalty over depth, added to the one at depth 1.
         gate_lam: lambda of the penalty at depth 1; None where gates are at rest.
         depth_lam: lambda of the penalty over depth; 0 where exits are at rest.
     """

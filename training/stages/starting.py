@@ -30,7 +30,7 @@ def latent_sample(flow: FunnelFlow, white: Tensor | Rows, seed: int, steps: int,
 
 @torch.no_grad()
 def refit_mixture(flow: FunnelFlow, z: Tensor, is_open: Tensor, seed: int) -> None:
-    """Start the base anew by k-means on the open dimensions (M,) of latent rows z (n, M); shut ones get N(0, 1)."""
+    """Start the base again by k-means on the open dimensions (M,) of latent rows z (n, M); shut ones get N(0, 1)."""
     from sklearn.cluster import KMeans
 
     components, is_open = min(flow.base.components, len(z)), is_open.to(z.device)

@@ -26,7 +26,7 @@ class Subject:
         model: the net, in eval mode; a pass is a function of its input, noise comes in as columns of that.
         layer: the path of the module to analyse.
         inputs: (N, ...) what is shown.
-        sources: (R,) int64, the datum that each row of the layer was made from, R = N but for sequences.
+        sources: (R,) int64, the datum that each row of the layer was made from, R = N except for sequences.
         labels: (R,) int64 classes, or None.
         targets: (R, j) float32, the angle in radians that the net was to answer, or None.
         scores: what it achieves on inputs whose sources it was not trained on, by name of the measure.

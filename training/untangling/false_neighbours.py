@@ -1,4 +1,4 @@
-"""Strangers: rows that a map puts side by side although they were far apart."""
+"""False neighbours: rows that a map puts next to each other although they were far apart."""
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -7,7 +7,7 @@ from torch import Tensor
 _MOST_ROWS = 4000
 
 
-def strangers(before: Tensor, after: Tensor) -> float:
+def false_neighbours(before: Tensor, after: Tensor) -> float:
     """Share of the ten nearest rows in ``after`` (N, k') that are far apart in ``before`` (N, k).
 
     Far is farther than half the median distance of two rows there. Of more than 4000 rows that many, evenly spread.

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from flows.lift import SPREAD, Lift
-from training.untangling.false_neighbours import strangers
+from training.untangling.false_neighbours import false_neighbours
 from training.untangling.skeleton import skeleton
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
     ridge.
 
     Which rows stay between two strands is chance: of five skeletons with the usual number of coordinates the one whose
-    coordinates put the fewest strangers side by side (:func:`training.untangling.false_neighbours.strangers`) is kept.
+    coordinates put the fewest false neighbours (:func:`training.untangling.false_neighbours.false_neighbours`) is kept.
 
     Raises:
         ValueError: fewer than 2000 rows, of which a thin ring may come out open.
@@ -91,7 +91,9 @@ def spectrum(points: Tensor, seed: int = 0) -> Spectrum:
     drawn = [_drawn(cloud, seed, np.random.default_rng([seed, 2 + draw])) for draw in range(DRAWS)]
     usual = int(np.bincount([found.dims for found in drawn]).argmax())
     rows = _float(cloud)
-    return min((found for found in drawn if found.dims == usual), key=lambda f: strangers(rows, f.lift().above(rows)))
+    return min(
+        (found for found in drawn if found.dims == usual), key=lambda f: false_neighbours(rows, f.lift().above(rows))
+    )
 
 
 def _drawn(cloud: Floats, seed: int, rng: np.random.Generator) -> Spectrum:
@@ -187,7 +189,7 @@ def _evened(weights: csr_array, coordinates: Floats) -> csr_array:
 
 
 def _between(points: Floats, landmarks: Floats, coordinates: Floats) -> Floats:
-    """Coordinates of points (n, k): those of their three nearest landmarks, weighted by 1 / distance; nan beside a nan."""
+    """Coordinates of points (n, k): those of their three nearest landmarks, weighted by 1 / distance; nan next to a nan."""
     distances, index = cKDTree(landmarks).query(points, 3)
     weights = 1 / np.maximum(distances, 1e-9)
     return np.einsum("nm,nma->na", weights / weights.sum(1, keepdims=True), coordinates[index])

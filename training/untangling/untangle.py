@@ -1,6 +1,7 @@
 """``training.untangle``: take a flow's structure block up by its spectral coordinates and down again into fewer dimensions."""
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from flows.lift import Lift
 from flows.untangled import Untangled
 from training.data.activations import Activations
 from training.fitting import FitResult, fit
-from training.untangling.false_neighbours import strangers
+from training.untangling.false_neighbours import false_neighbours
 from training.untangling.spectral import Spectrum, spectrum
 
 MOST_STRANGERS = 0.02
@@ -28,19 +29,25 @@ class Untangling:
         spectrum: spectral coordinates of the structure block.
         result: of the fit of what was lifted; None where there is nothing to untangle.
         before: k of the structure block.
-        strangers: share of neighbours in s' that are far apart in s or along the graph (:func:`torn`); nan where there is nothing
-            to untangle, or nothing left.
+        false_neighbours: share of neighbours in s' that are far apart in s or along the graph (:func:`torn`); nan where
+            there is nothing to untangle, or nothing left.
     """
 
     flow: Untangled | None
     spectrum: Spectrum
     result: FitResult | None = field(repr=False)
     before: int
-    strangers: float = math.nan
+    false_neighbours: float = math.nan
 
     def verdict(self) -> str:
         """The answer in one plain sentence."""
-        return words(self.spectrum, self.before, self.flow.structure_dim if self.flow else None, self.strangers)
+        return words(self.spectrum, self.before, self.flow.structure_dim if self.flow else None, self.false_neighbours)
+
+    @property
+    def strangers(self) -> float:
+        """The name of ``false_neighbours`` in 0.4; goes with the next release."""
+        warnings.warn("Untangling.strangers is now Untangling.false_neighbours", DeprecationWarning, stacklevel=2)
+        return self.false_neighbours
 
     def __repr__(self) -> str:
         return f"Untangling: {self.verdict()}"
@@ -107,12 +114,12 @@ def is_tangled(found: Spectrum, s: Tensor) -> bool:
 
 @torch.no_grad()
 def torn(lift: Lift, s: Tensor, after: Tensor) -> float:
-    """Share of nearest rows in ``after`` (N, k') that are strangers in s (N, k) or along the graph, whichever is more.
+    """Share of nearest rows in ``after`` (N, k') that are false neighbours in s (N, k) or along the graph, whichever is more.
 
     Either is blind to something: strands of a knot that lie close to one another in space may end up side by side unseen by s,
     and a graph that joins them itself sees nothing wrong with it.
     """
-    return max(strangers(s, after), strangers(lift.above(s), after))
+    return max(false_neighbours(s, after), false_neighbours(lift.above(s), after))
 
 
 def words(found: Spectrum, before: int, after: int | None, share: float) -> str:

@@ -1,22 +1,30 @@
-"""``unknot path``: the same fit at several regularities; which structure survives over the widest range."""
+"""``unknot sweep``: the same fit at several kappas; which structure survives over the widest range."""
 
-from argparse import ArgumentParser
 from pathlib import Path
 
 from training.commands._fits import each_run, set_up
+from training.commands._parser import Parser
 from training.runtime.presets import resolve_argv
 
 
 def main(argv: list[str]) -> int:
-    """``unknot path -c PRESET_OR_YAML [--kappas 0.5 1 2 4 8] [flags of unknot fit]``."""
+    """``unknot sweep -c PRESET_OR_YAML [--kappas 0.5 1 2 4 8] [flags of unknot fit]``."""
     from training.kappa_map import KAPPAS, KappaMap, KappaRow
 
-    parser = ArgumentParser(
-        prog="unknot path",
-        description="Fit at several kappas into OUT/kappa-<kappa> and map the best k over (lambda, kappa); a run that is "
-        "finished there already is not run again. All flags of unknot fit go through.",
+    parser = Parser(
+        "sweep",
+        "Fit at several kappas, the price of movement, into OUT/kappa-<kappa>, and map the best k over (lambda, kappa). "
+        "The same command goes on where it stopped.",
+        "All other flags are those of unknot fit. Example: unknot sweep -c digits --kappas 0.5 1 2 4 8 --out maps",
     )
-    parser.add_argument("--kappas", nargs="+", type=float, default=list(KAPPAS), metavar="KAPPA", help="regularities")
+    parser.add_argument(
+        "--kappas",
+        nargs="+",
+        type=float,
+        default=list(KAPPAS),
+        metavar="KAPPA",
+        help=f"default {' '.join(f'{kappa:g}' for kappa in KAPPAS)}",
+    )
     given, rest = parser.parse_known_args(argv)
 
     from training.figures.panels import save_panel
@@ -26,16 +34,16 @@ def main(argv: list[str]) -> int:
     kappas, rest = _checked(given.kappas), resolve_argv(rest)
     options = fit_options(rest)
     if options.resume:
-        raise ValueError("unknot path goes on by itself: say --out with the folder it wrote, not --resume")
+        raise ValueError("unknot sweep goes on by itself: say --out with the folder it wrote, not --resume")
     set_up(options)
-    out = Path(options.out) if options.out else RunFolder.create(None, f"{options.name}-path").path
+    out = Path(options.out) if options.out else RunFolder.create(None, f"{options.name}-sweep").path
     runs = each_run(out, rest, {f"kappa-{kappa:g}": [f"--model.kappa={kappa!r}"] for kappa in kappas})
     found = KappaMap([])
     for kappa, (run, _) in zip(kappas, runs, strict=True):
         found.rows.append(KappaRow.read(run, kappa))
         found.write(out)
     save_panel(found.plot(), out / "kappas.png")
-    print(f"\npath: {out}\n{found}")
+    print(f"\nsweep: {out}\n{found}")
     return 0
 
 
