@@ -174,6 +174,7 @@ def fit(
     seed: int = 0,
     *,
     groups: object = None,
+    order: str | None = None,
     head: Head | None = None,
     answer: str | Callable[[Tensor], Tensor] = "softmax",
     noise: object = None,
@@ -188,6 +189,8 @@ def fit(
         kappa: regularity, nats per squared whitened unit of kinetic energy.
         seed: draws split, start, batches and gates; same machine and seed, same result.
         groups: (N,) source of every row (image, sentence, trial), so that no source is on both sides of the split.
+        order: "time" where the rows follow one another in a recording: blocks of time, ten autocorrelation times long, become
+            the sources; see training.data.series.
         head: what comes after the layer, from rows (n, D) to the net's answer (n, ...), differentiable (or a
             :class:`flows.Tail`): the flow is then fitted to the directions that the answer uses.
         answer, noise: what the answer is; see :func:`training.relevance`.
@@ -213,6 +216,8 @@ def fit(
         x = Activations(x.cpu() if isinstance(x, Tensor) else x, sources=groups)  # type: ignore[arg-type]
     elif groups is not None:
         raise ValueError("groups= goes with plain rows; these Activations have sources of their own: set those instead")
+    if order is not None:
+        x = replace(x, order=order)
     if head is not None:
         x = replace(x, question=Question(head, answer, noise))
     if nuisance is not None:

@@ -38,19 +38,30 @@ class Oddity:
         return 1.0 if self.adds and structure_dim == 0 else self.most
 
 
-def oddities(x: Tensor | Rows, front: Front) -> list[Oddity | None]:
-    """What there is to say of rows (N, D) whose front is fitted; of more than 2^24 numbers that many are looked at."""
+def oddities(x: Tensor | Rows, front: Front, time: int = 1) -> list[Oddity | None]:
+    """What there is to say of rows (N, D) whose front is fitted; of more than 2^24 numbers that many are looked at.
+
+    ``time`` is the autocorrelation time of a recording, in rows.
+    """
     sample = x[:: max(1, x.shape[0] * x.shape[1] // CHUNK)]
-    few = too_few(x.shape[0], front.kept)
+    few = too_few(x.shape[0], front.kept, time)
     return [few, below_the_floor(sample, front), of_few_values(sample, float(front.floor)), of_one_norm(sample)]
 
 
-def too_few(rows: int, dims: int) -> Oddity | None:
-    """Fewer than 20 training rows for each dimension that enters the flow: neither structure nor its absence can be shown."""
+def too_few(rows: int, dims: int, time: int = 1) -> Oddity | None:
+    """Fewer than 20 training rows for each dimension that enters the flow: neither structure nor its absence can be shown.
+
+    Rows that are alike over ``time`` rows count as rows / (2 time) independent ones, as a mean's variance has it where the
+    autocorrelation falls as exp(-lag / time).
+    """
+    said = f"{rows} training rows"
+    if time > 1:
+        rows //= 2 * time
+        said += f", alike over {time} rows and so worth {rows} independent ones,"
     if rows >= _ROWS_PER_DIMENSION * dims:
         return None
     return Oddity(
-        f"{rows} training rows for {dims} dimensions, fewer than {_ROWS_PER_DIMENSION} for each, show neither structure nor its "
+        f"{said} for {dims} dimensions, fewer than {_ROWS_PER_DIMENSION} for each, show neither structure nor its "
         f"absence: bring more rows, or let fewer directions in (model.keep {max(1, rows // _ROWS_PER_DIMENSION)})",
         DOUBTFUL,
     )
@@ -86,7 +97,7 @@ def in_a_series(x: Tensor | Rows) -> Oddity | None:
     return Oddity(
         f"rows next to one another are alike ({share:.0%} are nearer to the next row than to any of {_OTHERS} others), as in a "
         "recording or among rows of one prompt: split row by row, held-out rows have near twins among the training rows; say "
-        "which rows belong together, for instance groups=np.arange(len(x)) // 400, blocks longer than the likeness lasts",
+        "order='time' (--data.order time) of a recording, or which rows belong together (groups=)",
         DOUBTFUL,
         adds=True,
     )
