@@ -30,6 +30,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--rows", type=int, default=600, help="rows a side that the search looks at (default 600)")
     parser.add_argument("--tolerance", type=float, default=15.0, help="degrees within which two maps count as one")
+    parser.add_argument(
+        "--no-proportions", action="store_true", help="leave the shares of the rows that pieces hold out of account"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--seed", type=int, default=0, help="draws rows, starts and halves")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
@@ -43,7 +46,9 @@ def main(argv: list[str]) -> int:
             if side.labels is None:
                 raise ValueError(f"{folder} kept no labels; leave --labels out, or fit it again with --data.labels")
         labels = (a.labels, b.labels)
-    aligner = Aligner(given.tolerance, given.rows, given.correction, seed=given.seed)
+    aligner = Aligner(
+        given.tolerance, given.rows, given.correction, seed=given.seed, proportions=not given.no_proportions
+    )
     aligner.fit(a, b, labels=labels, piece=given.piece, loop=given.loop)  # type: ignore[arg-type]
     print(json.dumps(aligner.to_dict()) if given.json else aligner.verdict())
     if given.out:
