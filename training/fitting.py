@@ -16,6 +16,7 @@ from flows.flow import FunnelFlow
 from flows.nets.questions import Head, Question
 from flows.nets.relevance import Relevance
 from training.data.activations import Activations
+from training.data.oddities import claimed
 from training.data.preparing import Prepared, prepare
 from training.runtime.checkpoint_file import CheckpointFile
 from training.settings import ModelSettings, PathSettings, split_settings
@@ -59,6 +60,7 @@ class FitResult:
         relevance: what the net uses of the layer, where a head or a relevance was given; else None.
         oddities: what the verdict has to say of the rows: rows set aside, twins, what was not examined;
             see training.data.oddities.
+        claim: what alone is claimed where the rows make structure by themselves (all of one norm); empty where k stands as it is.
     """
 
     flow: FunnelFlow
@@ -84,6 +86,7 @@ class FitResult:
     activations: Activations = field(repr=False)
     relevance: Relevance | None = field(default=None, repr=False)
     oddities: list[str] = field(default_factory=list)
+    claim: str = ""
 
     @property
     def null_worth(self) -> float:
@@ -121,6 +124,7 @@ class FitResult:
             "discretisation_error": self.discretisation_error,
             "notes": self.notes,
             "oddities": self.oddities,
+            "claim": self.claim,
             "front": {"kind": self.flow.front.kind, "kept": self.flow.front.kept, "of": self.flow.features},
             "relevance": None if self.relevance is None else self.relevance.to_dict(),
         }
@@ -128,7 +132,8 @@ class FitResult:
 
     def verdict(self) -> str:
         """The answer in plain lines, with what is odd about the rows."""
-        return "\n".join([self._answer(), *(f"caution: {oddity}." for oddity in self.oddities)])
+        first = [f"claimed: {self.claim}."] if self.claim else []
+        return "\n".join([*first, self._answer(), *(f"caution: {oddity}." for oddity in self.oddities)])
 
     def _answer(self) -> str:
         dims, uses = self.flow.front.dims, self._uses()
@@ -332,4 +337,5 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         activations=prepared.activations,
         relevance=prepared.relevance,
         oddities=[oddity.sentence for oddity in prepared.oddities],
+        claim=claimed(prepared.oddities, choice.structure_dim),
     )

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/series.py
 
-Prints one line for each kind of recording, block length and gap: share of twins, optimism in nats and its standard error over draws.
+Prints one line for each kind of recording, block length and gap: share of twins, optimism in nats, its standard error.
 About two minutes on one core.
 """
 

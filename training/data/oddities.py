@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -27,11 +28,13 @@ class Oddity:
         sentence: what was found, what was done, what to do.
         most: the largest confidence that the verdict can have.
         adds: the rows can only make structure where there is none: no structure found stands as it is.
+        claim: what alone is claimed where structure is found: the first line of the verdict.
     """
 
     sentence: str
     most: float = 1.0
     adds: bool = False
+    claim: str = ""
 
     def limit(self, structure_dim: int) -> float:
         """The largest confidence of a verdict of k dimensions."""
@@ -46,6 +49,20 @@ def oddities(x: Tensor | Rows, front: Front, time: int = 1) -> list[Oddity | Non
     sample = x[:: max(1, x.shape[0] * x.shape[1] // CHUNK)]
     few = too_few(x.shape[0], front.kept, time)
     return [few, below_the_floor(sample, front), of_few_values(sample, float(front.floor)), of_one_norm(sample)]
+
+
+def constant_in_training(x: Tensor | Rows, held_out: Tensor, front: Front) -> Oddity | None:
+    """Columns of one value in all training rows (N, D) and of others in held-out rows (n, D): the flow cannot know of them."""
+    constant = front.twin_of == torch.arange(front.features, device=front.twin_of.device)
+    constant[front.columns] = False
+    columns = constant.cpu().nonzero().squeeze(1)
+    columns = columns[(held_out[:, columns] != x[:1][:, columns]).any(0)]
+    if not len(columns):
+        return None
+    return Oddity(
+        f"columns {listed(columns.tolist())} have one value in all training rows and others in held-out rows: they were "
+        "set aside, and no density was fitted to them; leave them out, or bring more rows (or sources) in which they vary"
+    )
 
 
 def too_few(rows: int, dims: int, time: int = 1) -> Oddity | None:
@@ -154,7 +171,13 @@ def of_one_norm(x: Tensor) -> Oddity | None:
         "else is claimed. Fit the rows as they were before they were normalised",
         1.0 if x.shape[1] <= 3 else DOUBTFUL,
         adds=True,
+        claim=f"a sphere: all rows have norm {float(norms.mean()):.3g}. The dimensions below are its own, and nothing else is",
     )
+
+
+def claimed(found: Iterable[Oddity], structure_dim: int) -> str:
+    """What alone a verdict of k dimensions claims; empty where k stands as it is."""
+    return next((oddity.claim for oddity in found if oddity.claim and structure_dim), "")
 
 
 def listed(numbers: list[int]) -> str:

@@ -17,7 +17,7 @@ from flows.nets.questions import Displaced
 from flows.nets.relevance import Relevance, measure
 from training.data.activations import Activations
 from training.data.batches import WhiteRows
-from training.data.oddities import Oddity, centred, in_a_series, listed, oddities, set_aside
+from training.data.oddities import Oddity, centred, constant_in_training, in_a_series, listed, oddities, set_aside
 from training.data.series import in_blocks
 from training.data.twins import twins_joined
 from training.data.whitening import White, whitened
@@ -90,7 +90,10 @@ def prepare(
     if len(held_out) > MOST_HELD_OUT:
         notes.append(f"measured on {MOST_HELD_OUT} of {len(held_out)} held-out rows, drawn by seed {seed}")
         held_out = held_out[:MOST_HELD_OUT]
-    odd = [oddity for oddity in (*known, *oddities(rows, front, series.time if series else 1)) if oddity is not None]
+    alone = constant_in_training(rows, x[held_out[:MOST_HELD_OUT]], front)
+    odd = [
+        oddity for oddity in (*known, alone, *oddities(rows, front, series.time if series else 1)) if oddity is not None
+    ]
     offset = -float(flow.front.ladj + flow.front.idle_log_prob(x[held_out].to(flow.exits.tau)).mean())
     batches = WhiteRows(white, white_held, path.batch, seed)
     return Prepared(flow, batches, train, held_out, offset, notes, activations, relevance, odd)
