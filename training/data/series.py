@@ -84,6 +84,9 @@ def autocorrelation_time(x: Tensor | Rows) -> int:
     size = min(x.shape[0], max(1, CHUNK // x.shape[1]))
     first = (x.shape[0] - size) // 2
     rows = x[first : first + size].detach().cpu().double().numpy()
+    rows = rows[:, rows.max(0) > rows.min(0)]
+    if not rows.shape[1]:
+        return 1
     white = torch.from_numpy(PCA(min(_DIRECTIONS, *rows.shape), whiten=True, random_state=0).fit_transform(rows))
     lagged = white[:-1].T @ white[1:]
     slow = white @ torch.linalg.eigh(lagged + lagged.T)[1]
