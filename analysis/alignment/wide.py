@@ -84,7 +84,8 @@ class Search:
         self.generator = np.random.default_rng([seed, 12])
         size = max(frame.coarse for frame in frames)
         self.coarse = [Cloud(c.s[:, :size], c.shared) for c in clouds]
-        self.grains = tuple(Grains.of(c.take(rows), seed) for c, rows in zip(self.coarse, looked, strict=True))
+        a, b = (c.take(rows) for c, rows in zip(self.coarse, looked, strict=True))
+        self.grains = Grains.of(a, seed), Grains.of(b, seed)
         self.ways = clearest(self.coarse[0].s, seed), clearest(self.coarse[1].s, seed)
         self.frames = frames
         self.nodes = cut(*self.ways)
