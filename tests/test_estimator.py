@@ -54,7 +54,7 @@ def test_the_constructor_takes_every_setting_with_its_default():
     defaults = {name: p.default for name, p in inspect.signature(FunnelEstimator).parameters.items()}
     settings = {**asdict(ModelSettings()), **asdict(PathSettings())}
     assert settings.items() <= defaults.items()
-    assert defaults.keys() - settings.keys() == {"random_state", "null_worth", "fewest_rows"}
+    assert defaults.keys() - settings.keys() == {"random_state", "null_worth", "fewest_rows", "order"}
 
 
 def test_it_says_what_fit_says(x, fitted):

@@ -1,12 +1,14 @@
 """What users hand in: good rows in every container, and each kind of bad rows with an error that says what to do."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from flows.io.inputs import as_rows, as_tensor, centred, nearest
+from training.data.positions import as_activations
 
 pytestmark = pytest.mark.quick
 
@@ -184,3 +186,90 @@ def test_what_exposes_an_array_goes_in():
 def test_containers_say_the_way_in(given, way):
     with pytest.raises(TypeError, match=r"activations must be an array of numbers, got .*" + re.escape(way)):
         as_rows(given)
+
+
+# objects of other libraries; tests/benchmarks/inputs.py prints all of them
+
+
+def test_pandas_frames_of_numbers_go_in_and_others_name_the_way():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(np.arange(6.0).reshape(3, 2), columns=["a", "b"])
+    for numbers in (frame, frame.astype("Float64"), frame.astype({"a": "Int64"})):
+        assert as_rows(numbers).tolist() == frame.to_numpy().tolist()
+    with pytest.raises(ValueError, match="NaN or inf in 1 of 3 rows .first: 1."):
+        as_rows(frame.astype("Float64").mask(frame == 2.0))
+    with pytest.raises(TypeError, match=r'got DataFrame, an array of dtype object; .*x.select_dtypes\("number"\)'):
+        as_rows(frame.assign(who="1.5"))
+    with pytest.raises(TypeError, match=r"np.stack\(list\(x\)\)"):
+        as_rows(pd.Series(list(frame.to_numpy())))
+
+
+def test_polars_frames_go_in_and_others_name_the_way():
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame(np.arange(6.0).reshape(3, 2), schema=["a", "b"])
+    assert as_rows(frame).tolist() == [[0, 1], [2, 3], [4, 5]]
+    for other in (frame.lazy(), frame.with_columns(pl.lit("a").alias("who"))):
+        with pytest.raises(TypeError, match=r"x.select\(polars.selectors.numeric\(\)\), with .collect\(\)"):
+            as_rows(other)
+
+
+def test_xarray_and_hdf5_arrays_go_in_and_groups_name_their_entries(tmp_path):
+    xr, h5py = pytest.importorskip("xarray"), pytest.importorskip("h5py")
+    array = xr.DataArray(np.ones((3, 2)), dims=("time", "unit"))
+    assert as_rows(array).tolist() == [[1, 1]] * 3
+    with pytest.raises(TypeError, match="pass one of its entries by name: rates"):
+        as_rows(xr.Dataset({"rates": array}))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = np.ones((3, 2))
+        assert as_rows(file["x"]).tolist() == [[1, 1]] * 3
+        with pytest.raises(TypeError, match="pass one of its entries by name: x"):
+            as_rows(file)
+
+
+class View(np.ndarray):
+    """As the matrix of a view of an AnnData: dense, with a method of sparse ones."""
+
+    def toarray(self):
+        return np.asarray(self)
+
+
+class Column:
+    """As a column of a Hugging Face dataset, whose rows are made when they are asked for."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.rows[i]
+
+
+def test_a_dense_view_and_a_column_of_lists_go_in():
+    assert as_rows(np.ones((3, 2)).view(View)).tolist() == as_rows(Column([[1.0, 1.0]] * 3)).tolist() == [[1, 1]] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        (Column([torch.ones(2)] * 3), "pass torch.stack(list(x))"),
+        (SimpleNamespace(column_names=["x", "text"]), "pass one of its columns: x, text"),
+        (SimpleNamespace(next_batch=None), "pass its next_batch(), or several"),
+        (SimpleNamespace(data=np.ones((3, 2)), rate=40.0), "pass its .data, the array of a series"),
+        (SimpleNamespace(acquisition={}), "x.acquisition[name].data"),
+        (SimpleNamespace(output=torch.ones(3, 2)), "pass its .output, saved within a trace"),
+    ],
+)
+def test_what_other_libraries_wrap_their_arrays_in(given, way):
+    for take in (as_rows, as_activations):
+        with pytest.raises(TypeError, match=re.escape(way)):
+            take(given)
+
+
+def test_a_table_is_one_cloud_and_a_cache_names_the_layer_that_is_not_finite():
+    pd = pytest.importorskip("pandas")
+    assert as_activations(pd.DataFrame(np.ones((3, 2)))).x.shape == (3, 2)
+    cache = {"resid": torch.ones(3, 2), "scores": torch.full((3, 2), -torch.inf)}
+    with pytest.raises(ValueError, match=r"layer 'scores' contains NaN or inf in 3 of 3 rows .*for name in \(\.\.\.\)"):
+        as_activations(cache)

@@ -1,5 +1,7 @@
 """Rows that mislead a fit: far out, repeated, below the floor, of few values, normalised; what is done and said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,16 @@ from flows.front import Front
 from flows.geometry.outlying import outlying
 from flows.io import files, rows
 from training.data.activations import Activations
-from training.data.oddities import DOUBTFUL, Oddity, below_the_floor, in_a_series, of_few_values, of_one_norm, too_few
+from training.data.oddities import (
+    DOUBTFUL,
+    Oddity,
+    below_the_floor,
+    claimed,
+    in_a_series,
+    of_few_values,
+    of_one_norm,
+    too_few,
+)
 from training.data.preparing import prepare
 from training.data.twins import row_keys, twins_joined
 from training.settings import ModelSettings, PathSettings
@@ -258,3 +269,32 @@ def test_a_recording_is_told_to_say_which_rows_belong_together():
 def test_rows_sorted_by_class_are_no_recording():
     rows = normal(2000, 4) + 20 * normal(10, 4, seed=1).repeat_interleave(200, 0)
     assert in_a_series(rows) is None and in_a_series(normal(300, 4)) is None
+
+
+def test_of_normalised_rows_a_sphere_is_all_that_is_claimed():
+    found = [Oddity("a"), of_one_norm(torch.nn.functional.normalize(normal(600, 8), dim=1))]
+    assert (
+        claimed(found, 5).startswith("a sphere: all rows have norm 1.")
+        and claimed(found, 0) == claimed(found[:1], 5) == ""
+    )
+    result = training.fit(ring(200), **TINY)
+    assert "claimed" not in result.verdict() and result.to_dict()["claim"] == ""
+    verdict = replace(result, claim=claimed(found, 5)).verdict()
+    assert verdict.startswith(
+        "claimed: a sphere: all rows have norm 1. The dimensions below are its own, and nothing else is."
+    )
+
+
+def test_a_column_that_is_constant_in_the_training_rows_alone_is_named():
+    x, sources = normal(400, 4), torch.arange(400) // 100
+    ready = prepared(x, sources)
+    held = ready.activations.sources[ready.held_out].unique()
+    x[:, 2] = 7.0
+    with pytest.warns(UserWarning, match="constant columns"):
+        assert "one value" not in said(prepared(x, sources))
+    x[sources == held[0], 2] += normal(100)
+    with pytest.warns(UserWarning, match="constant columns"):
+        ready = prepared(x, sources)
+    assert "columns 2 have one value in all training rows and others in held-out rows: they were set aside" in said(
+        ready
+    )

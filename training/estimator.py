@@ -14,7 +14,7 @@ from training.data.preparing import FEWEST_ROWS, prepare
 from training.fitting import FitResult, run
 from training.settings import split_settings
 
-_OURS = ("random_state", "null_worth", "fewest_rows")
+_OURS = ("random_state", "null_worth", "fewest_rows", "order")
 
 
 class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -24,6 +24,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         random_state: an int is the seed of :func:`training.fit`; a RandomState draws one; None takes one from the system.
         null_worth: "auto", "run" or a threshold in nats.
         fewest_rows: refuse to fit fewer rows than this.
+        order: "time" where the rows follow one another in a recording: blocks of time become the sources.
         kappa and the others: fields of :class:`~training.ModelSettings` and :class:`~training.PathSettings`.
 
     Attributes:
@@ -47,6 +48,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         random_state: int | np.random.RandomState | None = 0,
         null_worth: float | str = "auto",
         fewest_rows: int = FEWEST_ROWS,
+        order: str | None = None,
         objective: str = "likelihood",
         kappa: float = 1.0,
         rho: float = 0.02,
@@ -88,6 +90,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.random_state = random_state
         self.null_worth = null_worth
         self.fewest_rows = fewest_rows
+        self.order = order
         self.objective = objective
         self.kappa = kappa
         self.rho = rho
@@ -138,7 +141,7 @@ class FunnelEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         given = self.get_params()
         model, path = split_settings({name: value for name, value in given.items() if name not in _OURS})
         seed = _seed(self.random_state)
-        activations = Activations(torch.from_numpy(np.array(rows)), sources=groups)  # type: ignore[arg-type]
+        activations = Activations(torch.from_numpy(np.array(rows)), sources=groups, order=self.order)  # type: ignore[arg-type]
         prepared = prepare(activations, model, path, seed, self.fewest_rows)
         self.result_ = run(prepared, model, path, seed, self.null_worth)
         return self

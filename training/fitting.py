@@ -16,6 +16,7 @@ from flows.flow import FunnelFlow
 from flows.nets.questions import Head, Question
 from flows.nets.relevance import Relevance
 from training.data.activations import Activations
+from training.data.oddities import claimed
 from training.data.preparing import Prepared, prepare
 from training.runtime.checkpoint_file import CheckpointFile
 from training.settings import ModelSettings, PathSettings, split_settings
@@ -60,6 +61,7 @@ class FitResult:
             rows' own pieces apart (``relevance.answer`` is "pieces"); else None.
         oddities: what the verdict has to say of the rows: rows set aside, twins, what was not examined;
             see training.data.oddities.
+        claim: what alone is claimed where the rows make structure by themselves (all of one norm); empty where k stands as it is.
     """
 
     flow: FunnelFlow
@@ -85,6 +87,7 @@ class FitResult:
     activations: Activations = field(repr=False)
     relevance: Relevance | None = field(default=None, repr=False)
     oddities: list[str] = field(default_factory=list)
+    claim: str = ""
 
     @property
     def null_worth(self) -> float:
@@ -122,6 +125,7 @@ class FitResult:
             "discretisation_error": self.discretisation_error,
             "notes": self.notes,
             "oddities": self.oddities,
+            "claim": self.claim,
             "front": {"kind": self.flow.front.kind, "kept": self.flow.front.kept, "of": self.flow.features},
             "relevance": None if self.relevance is None else self.relevance.to_dict(),
         }
@@ -129,7 +133,8 @@ class FitResult:
 
     def verdict(self) -> str:
         """The answer in plain lines, with what is odd about the rows."""
-        return "\n".join([self._answer(), *(f"caution: {oddity}." for oddity in self.oddities)])
+        first = [f"claimed: {self.claim}."] if self.claim else []
+        return "\n".join([*first, self._answer(), *(f"caution: {oddity}." for oddity in self.oddities)])
 
     def _answer(self) -> str:
         dims, uses = self.flow.front.dims, self._uses()
@@ -180,6 +185,7 @@ def fit(
     seed: int = 0,
     *,
     groups: object = None,
+    order: str | None = None,
     head: Head | None = None,
     answer: str | Callable[[Tensor], Tensor] = "softmax",
     noise: object = None,
@@ -194,6 +200,8 @@ def fit(
         kappa: regularity, nats per squared whitened unit of kinetic energy.
         seed: draws split, start, batches and gates; same machine and seed, same result.
         groups: (N,) source of every row (image, sentence, trial), so that no source is on both sides of the split.
+        order: "time" where the rows follow one another in a recording: blocks of time, ten autocorrelation times long, become
+            the sources; see training.data.series.
         head: what comes after the layer, from rows (n, D) to the net's answer (n, ...), differentiable (or a
             :class:`flows.Tail`): the flow is then fitted to the directions that the answer uses.
         answer, noise: what the answer is; see :func:`training.relevance`.
@@ -219,6 +227,8 @@ def fit(
         x = Activations(x.cpu() if isinstance(x, Tensor) else x, sources=groups)  # type: ignore[arg-type]
     elif groups is not None:
         raise ValueError("groups= goes with plain rows; these Activations have sources of their own: set those instead")
+    if order is not None:
+        x = replace(x, order=order)
     if head is not None:
         x = replace(x, question=Question(head, answer, noise))
     if nuisance is not None:
@@ -333,4 +343,5 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         activations=prepared.activations,
         relevance=prepared.relevance,
         oddities=[oddity.sentence for oddity in prepared.oddities],
+        claim=claimed(prepared.oddities, choice.structure_dim),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
-from analysis.alignment.asked import Both, both_of, known_of, part_of
+from analysis.alignment.asked import (
+    NULL_DRAWS,
+    ROWS,
+    TOLERANCE,
+    Both,
+    both_of,
+    check_settings,
+    known_of,
+    part_of,
+    within,
+)
 from analysis.alignment.bends import Fit
-from analysis.alignment.clouds import FEWEST, Cloud
-from analysis.alignment.correction import KINDS, Correction, correct
+from analysis.alignment.clouds import FEWEST, Cloud, Rows
+from analysis.alignment.correction import Correction, correct
 from analysis.alignment.evidence import Evidence, evidence
 from analysis.alignment.frame import outward
 from analysis.alignment.judge import Judge
 from analysis.alignment.layer import by_layer, layers
 from analysis.alignment.matching import PLAN_ROWS, Match, Members, matched, transport_plan
 from analysis.alignment.nulls import p_value
+from analysis.alignment.proportions import even, with_shares
 from analysis.alignment.rigid import Floats, Rigid
-from analysis.alignment.scores import quality
+from analysis.alignment.scores import apart, quality
 from analysis.alignment.sides import Side
 from analysis.alignment.solution import solution
 from analysis.alignment.symmetry import Symmetry
@@ -33,9 +45,6 @@ if TYPE_CHECKING:
     from analysis.alignment.carrying import Head, Stitched, Transfer
     from analysis.alignment.geometry import Geometry
 
-ROWS = 600
-TOLERANCE = 15.0
-NULL_DRAWS = 39
 SIGNIFICANT = 0.05
 
 
@@ -50,6 +59,8 @@ class Aligner:
         rows: rows a side that the search looks at, drawn at random; more tell more maps apart and take longer (their square).
         correction: steps after the rigid map, each of which must win on held-out rows: "affine", "flow" (affine, then a small
             flow), or a callable from rows (n, k) and where they should go (n, k) to an object b with b(s) and b.inverse(s).
+        proportions: whether the shares of the rows that pieces hold count as evidence; False where the two models saw classes in
+            other proportions: as many rows of every piece of a side are then looked at, and geometry alone decides.
         null_draws: mismatched structures behind ``p_value_``; 19 reach .05.
         seed: draws everything.
 
@@ -93,21 +104,11 @@ class Aligner:
         correction: str | Fit | None = None,
         null_draws: int = NULL_DRAWS,
         seed: int = 0,
+        proportions: bool = True,
     ) -> None:
-        if not 0 < tolerance < 90:
-            raise ValueError(
-                f"tolerance must lie between 0 and 90 degrees, got {tolerance}; the default is {TOLERANCE:g}"
-            )
-        if rows < FEWEST:
-            raise ValueError(f"rows must be at least {FEWEST}, got {rows}; the default is {ROWS}")
-        if null_draws < 19:
-            raise ValueError(
-                f"null_draws must be at least 19 to reach .05, got {null_draws}; the default is {NULL_DRAWS}"
-            )
-        if not (correction is None or correction in KINDS or callable(correction)):
-            raise ValueError(f"correction must be None, 'affine', 'flow' or a callable, got {correction!r}")
+        check_settings(tolerance, rows, correction, null_draws)
         self.tolerance, self.rows, self.correction = tolerance, rows, correction
-        self.null_draws, self.seed = null_draws, seed
+        self.null_draws, self.seed, self.proportions = null_draws, seed, proportions
 
     def fit(
         self,
@@ -156,7 +157,8 @@ class Aligner:
         wide = by_layer(self.a_, self.b_)
         self.metric_ = "layer" if wide else "block"
         search = self._search_wide if wide else self._search
-        pairs, labels, values = self._within(pairs, known_of(labels, "labels"), known_of(values, "values"))
+        known = known_of(labels, "labels"), known_of(values, "values")
+        pairs, labels, values = within(self.part_, (self.a_, self.b_), pairs, *known)
         search(pairs, labels, values)
         kept = labels or tuple(
             None if s.analyzer.labels is None else s.analyzer.labels[s.rows] for s in (self.a_, self.b_)
@@ -165,21 +167,11 @@ class Aligner:
         self._describe()
         return self
 
-    def _within(self, pairs: Any, labels: Any, values: Any) -> tuple[Any, Any, Any]:
-        """Evidence of the chosen rows alone."""
-        if self.part_ is None:
-            return pairs, labels, values
-        if pairs is not None:
-            raise ValueError("pairs number all rows; of chosen rows (only=, piece=, loop=), align the arrays instead")
-        sides = self.a_, self.b_
-        labels, values = (
-            None if both is None else tuple(np.asarray(v)[side.rows] for v, side in zip(both, sides, strict=True))
-            for both in (labels, values)
-        )
-        return None, labels, values
-
     def _search_wide(self, pairs: Any, labels: Any, values: Any) -> None:
         both = layers(self.a_, self.b_, pairs, labels, values, self.seed)
+        self._looked = self._rows_of([nodes.labels for nodes in both.search.nodes])
+        if not self.proportions:
+            both = layers(self.a_, self.b_, pairs, labels, values, self.seed, self._looked)
         self.evidence_, self._frames, self._work, self._clouds = both.evidence, both.frames, both.within, both.clouds
         self._wide: Search | None = both.search
         found = both.search.found(self.tolerance)
@@ -194,7 +186,8 @@ class Aligner:
         self.evidence_, self._wide = known.kinds, None
         self._clouds = self._work = Cloud(self.a_.s, known.a), Cloud(self.b_.s, known.b)
         generator = np.random.default_rng([self.seed, 0])
-        rows = [generator.permutation(len(c)) for c in self._clouds]
+        self._looked = self._rows_of([side.pieces for side in (self.a_, self.b_)])
+        rows = [generator.permutation(looked) for looked in self._looked]
         seen, self._unseen = (
             [r[part] for r in rows] for part in (slice(self.rows), slice(self.rows, self.rows + ROWS))
         )
@@ -206,6 +199,12 @@ class Aligner:
         anchor = known.anchor.T if self._swapped and known.anchor is not None else known.anchor
         self._solution = solution(small[::way], pieces[::way], anchor, self.tolerance, self.seed)
         self.left_out_ = dict(zip("ab"[::way], self._solution.left_out, strict=True))
+
+    def _rows_of(self, pieces: Sequence[Rows]) -> list[Rows]:
+        """The rows of either side that are looked at, of all those that are aligned."""
+        if self.proportions:
+            return [np.arange(len(of)) for of in pieces]
+        return [even(of, side.name, self.seed) for of, side in zip(pieces, (self.a_, self.b_), strict=True)]
 
     def _describe(self) -> None:
         judge, found = self._solution.judge, self._solution.agreement
@@ -240,13 +239,18 @@ class Aligner:
 
     def _match(self) -> None:
         sides, generator = (self.a_, self.b_), np.random.default_rng([self.seed, 8])
-        self._shared = [np.flatnonzero(~np.isin(side.pieces, self.left_out_[side.name])) for side in sides]
+        self._shared = [
+            rows[~np.isin(side.pieces[rows], self.left_out_[side.name])]
+            for side, rows in zip(sides, self._looked, strict=True)
+        ]
         self.plan_rows_ = tuple(np.sort(generator.permutation(rows)[:PLAN_ROWS]) for rows in self._shared)
         some = [cloud.take(rows) for cloud, rows in zip(self._clouds, self.plan_rows_, strict=True)]
         self.plan_: csr_array = transport_plan(some[0], some[1], self.map_)
         pieces = [Members.of_pieces(side.pieces[rows]) for side, rows in zip(sides, self.plan_rows_, strict=True)]
         self.matches_: list[Match]
         self.matches_, *lonely = matched(self.plan_, *pieces)
+        if not self.proportions:
+            self.matches_ = with_shares(self.matches_, *sides)
         self.unmatched_ = {side: sorted(lonely[i] + self.left_out_[side]) for i, side in enumerate("ab")}
 
     def _oriented(self, map: Rigid) -> Rigid:
@@ -277,8 +281,9 @@ class Aligner:
 
             return of_wide(self._wide, self.null_draws, self.seed)
         left = sum(map(len, self.left_out_.values()))
-        pieces = self.a_.pieces, self.b_.pieces
-        return p_value(self._clouds, pieces, self.null_draws, self.tolerance, self.seed, left)
+        pieces = [side.pieces[rows] for side, rows in zip((self.a_, self.b_), self._looked, strict=True)]
+        clouds = [cloud.take(rows) for cloud, rows in zip(self._clouds, self._looked, strict=True)]
+        return p_value(clouds, pieces, self.null_draws, self.tolerance, self.seed, left)
 
     @property
     def pairs_apart_(self) -> float | None:
@@ -286,10 +291,7 @@ class Aligner:
         rows = np.zeros((0, 2), dtype=int) if self._pairs is None else np.asarray(self._pairs)
         if not rows.size:
             return None
-        mapped = self.map_(self.a_.s)
-        gaps = ((mapped[rows[:, 0]] - self.b_.s[rows[:, 1]]) ** 2).sum(1).mean()
-        anyhow = mapped.var(0).sum() + self.b_.s.var(0).sum() + ((mapped.mean(0) - self.b_.s.mean(0)) ** 2).sum()
-        return float(np.sqrt(gaps / anyhow))
+        return apart(self.map_(self.a_.s)[rows[:, 0]], self.b_.s[rows[:, 1]], self.map_(self.a_.s), self.b_.s)
 
     @cached_property
     def geometry_(self) -> Geometry | None:

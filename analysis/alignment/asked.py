@@ -1,13 +1,38 @@
-"""What the caller of an alignment asked for: parts of the two sides, and a nuisance of each."""
+"""What the caller of an alignment asked for: settings, parts of the two sides, and a nuisance of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
+
+from analysis.alignment.clouds import FEWEST
+from analysis.alignment.correction import KINDS
+
+if TYPE_CHECKING:
+    from analysis.alignment.sides import Side
 
 Both = tuple[ArrayLike, ArrayLike]
 Part = tuple[str, Both]  # "only", "piece" or "loop", and which of a and of b
+
+
+ROWS = 600
+TOLERANCE = 15.0
+NULL_DRAWS = 39
+
+
+def check_settings(tolerance: float, rows: int, correction: object, null_draws: int) -> None:
+    """Raises ValueError: a setting out of its range; the message names the default."""
+    if not 0 < tolerance < 90:
+        raise ValueError(f"tolerance must lie between 0 and 90 degrees, got {tolerance}; the default is {TOLERANCE:g}")
+    if rows < FEWEST:
+        raise ValueError(f"rows must be at least {FEWEST}, got {rows}; the default is {ROWS}")
+    if null_draws < 19:
+        raise ValueError(f"null_draws must be at least 19 to reach .05, got {null_draws}; the default is {NULL_DRAWS}")
+    if not (correction is None or correction in KINDS or callable(correction)):
+        raise ValueError(f"correction must be None, 'affine', 'flow' or a callable, got {correction!r}")
 
 
 def both_of(
@@ -50,3 +75,20 @@ def part_of(only: Both | None, piece: Both | None, loop: Both | None) -> Part | 
         if not isinstance(both, Sequence) or len(both) != 2:
             raise ValueError(f"{kind} must name one of a and one of b, such as {kind}=(0, 0), got {both!r}")
     return asked[0] if asked else None
+
+
+def within(part: Part | None, sides: Sequence[Side], pairs: Any, labels: Any, values: Any) -> tuple[Any, Any, Any]:
+    """Evidence of the chosen rows alone.
+
+    Raises:
+        ValueError: pairs of a part, whose rows they do not number.
+    """
+    if part is None:
+        return pairs, labels, values
+    if pairs is not None:
+        raise ValueError("pairs number all rows; of chosen rows (only=, piece=, loop=), align the arrays instead")
+    labels, values = (
+        None if both is None else tuple(np.asarray(v)[side.rows] for v, side in zip(both, sides, strict=True))
+        for both in (labels, values)
+    )
+    return None, labels, values

@@ -32,7 +32,7 @@ class Cloud:
     def __len__(self) -> int:
         return len(self.s)
 
-    def take(self, rows: Rows) -> Cloud:
+    def take(self, rows: Rows | slice) -> Cloud:
         """Some of the rows."""
         return Cloud(self.s[rows], self.shared[rows])
 

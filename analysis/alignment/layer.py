@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.alignment.clouds import MANY, Cloud
+from analysis.alignment.clouds import MANY, Cloud, Rows
 from analysis.alignment.evidence import evidence
 from analysis.alignment.frame import Frame
 from analysis.alignment.nodes import FEWEST
 from analysis.alignment.sides import Side
-from analysis.alignment.wide import Search
+from analysis.alignment.wide import ALL, Search
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,17 @@ def by_layer(a: Side, b: Side) -> bool:
     return wide
 
 
-def layers(a: Side, b: Side, pairs: Any, labels: Any, values: Any, seed: int) -> Layers:
-    """Frames, rows and evidence of two sides; arguments as :func:`~analysis.alignment.evidence.evidence` has them."""
-    frames = Frame.of(a.s, a.name), Frame.of(b.s, b.name)
+def layers(
+    a: Side, b: Side, pairs: Any, labels: Any, values: Any, seed: int, looked: Sequence[Rows | slice] = (ALL, ALL)
+) -> Layers:
+    """Frames, rows and evidence of two sides; arguments as :func:`~analysis.alignment.evidence.evidence` has them.
+
+    ``looked`` numbers the rows of either that frames and search go by.
+    """
+    frames = Frame.of(a.s[looked[0]], a.name), Frame.of(b.s[looked[1]], b.name)
     s_a, s_b = frames[0](a.s), frames[1](b.s)
     known = evidence(s_a, s_b, pairs, labels, values)
     within = Cloud(s_a, known.a), Cloud(s_b, known.b)
     unit = frames[1].unit
     clouds = Cloud(a.s, unit * known.a), Cloud(b.s, unit * known.b)
-    return Layers(frames, within, clouds, Search(within, frames, known.anchor, seed), known.kinds)
+    return Layers(frames, within, clouds, Search(within, frames, known.anchor, seed, looked), known.kinds)

@@ -42,6 +42,7 @@ def to_dict(aligner: Aligner) -> dict[str, Any]:
         "geometry": None if geometry is None else geometry.to_dict(),
         "label_transfer": None if transfer is None else transfer.to_dict(),
         "correction": None if aligner.correction_ is None else aligner.correction_.to_dict(),
+        "proportions": aligner.proportions,
         "rows": aligner.rows,
         "tolerance_degrees": aligner.tolerance,
         "seed": aligner.seed,

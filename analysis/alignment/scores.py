@@ -48,6 +48,13 @@ def label_transfer(mapped: ArrayLike, labels: ArrayLike, target: ArrayLike, trut
     return float((voters.predict(np.asarray(target)) == np.asarray(truth)).mean())
 
 
+def apart(mapped: Floats, partners: Floats, all_mapped: Floats, other: Floats) -> float:
+    """Root mean square distance (n, k) between rows and their partners, 1 as far as rows drawn at random from both clouds are."""
+    gaps = ((mapped - partners) ** 2).sum(1).mean()
+    anyhow = all_mapped.var(0).sum() + other.var(0).sum() + ((all_mapped.mean(0) - other.mean(0)) ** 2).sum()
+    return float(np.sqrt(gaps / anyhow))
+
+
 def quality(cost: float, usual: float, spread_a: Floats, spread_b: Floats) -> float:
     r"""A score in [0, 1] without pairs: :math:`1 - \sqrt{(c - c_0) / (v - c_0)}`.
 

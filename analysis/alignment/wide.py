@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 
 from analysis.alignment.agreement import Agreement
 from analysis.alignment.assignment import Assignments, Orders, assignments
-from analysis.alignment.clouds import Cloud, squared_distances
+from analysis.alignment.clouds import Cloud, Rows, squared_distances
 from analysis.alignment.frame import Frame
 from analysis.alignment.grains import Grains, by_shared, carried
 from analysis.alignment.judge import Judge
@@ -37,6 +37,7 @@ KEPT = 14  # of them, in all directions and on all rows
 ROWS, POLISH_ROWS, ALL_ROWS = 300, 600, 1000
 HALF = 500  # rows of the judge's samples
 HOPELESS = 1.5  # strain on few rows beyond which a map is not looked at on all of them
+ALL = slice(None)
 NEAR = 10.0  # degrees between ends of descents that count as one
 WIDEST, NARROW = 0.15, 0.1  # first widths of the two polishes, in units of the spread
 
@@ -68,19 +69,31 @@ class Search:
         frames: of a and b.
         anchor: cross-covariance (r_a, r_b) of known pairs, or None.
         seed: draws everything.
+        looked: numbers of the rows of either that are looked at, by default all.
     """
 
-    def __init__(self, clouds: Sequence[Cloud], frames: Sequence[Frame], anchor: Floats | None, seed: int) -> None:
+    def __init__(
+        self,
+        clouds: Sequence[Cloud],
+        frames: Sequence[Frame],
+        anchor: Floats | None,
+        seed: int,
+        looked: Sequence[Rows | slice] = (ALL, ALL),
+    ) -> None:
         self.clouds, self.anchor, self.seed = clouds, anchor, seed
         self.generator = np.random.default_rng([seed, 12])
         size = max(frame.coarse for frame in frames)
         self.coarse = [Cloud(c.s[:, :size], c.shared) for c in clouds]
-        self.grains = Grains.of(self.coarse[0], seed), Grains.of(self.coarse[1], seed)
+        a, b = (c.take(rows) for c, rows in zip(self.coarse, looked, strict=True))
+        self.grains = Grains.of(a, seed), Grains.of(b, seed)
         self.ways = clearest(self.coarse[0].s, seed), clearest(self.coarse[1].s, seed)
         self.frames = frames
         self.nodes = cut(*self.ways)
-        self.masses = np.bincount(self.nodes[0].labels) / len(self.nodes[0].labels)
-        self.order = [self.generator.permutation(len(c)) for c in clouds]
+        of_a = self.nodes[0].labels[looked[0]]
+        self.masses = np.bincount(of_a, minlength=self.nodes[0].count) / len(of_a)
+        self.order = [
+            self.generator.permutation(np.arange(len(c))[rows]) for c, rows in zip(clouds, looked, strict=True)
+        ]
 
     def found(self, tolerance: float) -> Wide:
         """Starts, ends, exchanges, rows: every near-optimal map."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.alignment import proportions
+
 if TYPE_CHECKING:
     from analysis.alignment.aligner import Aligner
     from analysis.alignment.symmetry import Symmetry
@@ -95,6 +97,7 @@ def doubts(aligner: Aligner) -> list[str]:
         f"all of this holds for rigid maps, at the kappa of the two fits, of {min(len(aligner.a_.s), aligner.rows)} and "
         f"{min(len(aligner.b_.s), aligner.rows)} rows, and to {aligner.tolerance:g} degrees (seed {aligner.seed})"
     ]
+    lines += proportions.lines(aligner)
     if aligner.part_ is not None:
         kind, (one, other) = aligner.part_
         what = "chosen rows of either" if kind == "only" else f"{kind} {one!r} of a and {kind} {other!r} of b"

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,33 +136,81 @@ def as_tensor(x: Any, name: str) -> Tensor:
         return x
     if hasattr(x, "filled"):  # numpy's masked array: conversion would silently bring back what the mask hides
         raise TypeError(f"{name} must be a plain array, got {type(x).__name__}; drop the masked rows and pass x.data")
-    if hasattr(x, "toarray"):
+    if hasattr(x, "toarray") and not isinstance(x, np.ndarray):
         raise TypeError(f"{name} must be a dense array, got a sparse {type(x).__name__}; pass x.toarray()")
     got, given = type(x).__name__, x
     try:
         if hasattr(x, "__array__"):
-            x = x.__array__()
-            got = f"an array of dtype {x.dtype}"
+            x = _array_of(x)
+            got = f"{got}, an array of dtype {x.dtype}"
             if not (x.flags.writeable and x.dtype.isnative and min(x.strides, default=0) >= 0):
                 x = x.astype(x.dtype.newbyteorder("="), order="C")
         return torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        remedy = _way_in(given)
+        remedy = way_in(given)
         if "|V2" in got:  # what numpy makes of bfloat16
             remedy = "save bfloat16 as .pt or .safetensors, or as float32"
-        raise TypeError(f"{name} must be an array of numbers, got {got} ({error}); {remedy}") from None
+        cause = "" if "dtype object" in got else f" ({error})"
+        raise TypeError(f"{name} must be an array of numbers, got {got}{cause}; {remedy}") from None
 
 
-def _way_in(x: Any) -> str:
-    """What to pass instead of a container that is no array: a table's numbers, an entry, a saved proxy's value."""
+def _array_of(x: Any) -> np.ndarray:
+    """The array that x exposes; a pandas frame of numbers alone that may be missing has NaN there."""
+    array = x.__array__()
+    if array.dtype == object and hasattr(x, "select_dtypes") and x.select_dtypes("number").shape == x.shape:
+        return np.asarray(x.to_numpy(dtype="float64", na_value=np.nan))
+    return np.asarray(array)
+
+
+def way_in(x: Any) -> str:
+    """What to pass instead of a container that is no array: the columns of numbers, an entry, what is inside it."""
+    for attribute, way in _WAYS.items():
+        if hasattr(x, attribute):
+            return way
+    if hasattr(x, "column_names"):
+        return f"pass one of its columns: {_some(x.column_names)}"
+    first = _first(x)
+    if isinstance(first, Tensor):
+        return "pass torch.stack(list(x))"
+    if _is_row(first) and getattr(x, "ndim", 1) == 1:
+        return "pass np.stack(list(x)), its rows all of one length"
+    if hasattr(x, "keys") and hasattr(x, "__getitem__"):
+        return f"pass one of its entries by name: {_some(x.keys())}"
     if hasattr(x, "to_numpy"):
         return "choose the columns of numbers and pass their .to_numpy()"
-    if hasattr(x, "keys") and hasattr(x, "__getitem__"):
-        return f"pass one of its entries by name: {', '.join(str(key) for key in list(x.keys())[:5]) or 'it has none'}"
-    for attribute, whose in (("X", "the matrix of an AnnData"), ("value", "the tensor of a saved proxy")):
-        if hasattr(x, attribute):
+    for attribute, whose in _INSIDE.items():
+        if not hasattr(x, "__array__") and hasattr(x, attribute):
             return f"pass its .{attribute}, {whose}"
     return "pass a tensor or numpy array of numbers"
+
+
+_WAYS = {
+    "select_dtypes": 'pass its columns of numbers: x.select_dtypes("number")',
+    "collect_schema": "pass its columns of numbers: x.select(polars.selectors.numeric()), with .collect() where it is lazy",
+    "next_batch": "pass its next_batch(), or several: torch.cat([x.next_batch() for _ in range(50)])",
+    "acquisition": "pass the .data of one of its series: x.acquisition[name].data",
+}
+_INSIDE = {
+    "X": "the matrix of an AnnData",
+    "value": "the tensor of a saved proxy",
+    "output": "saved within a trace",
+    "data": "the array of a series",
+}
+
+
+def _is_row(entry: Any) -> bool:
+    return hasattr(entry, "__len__") and not isinstance(entry, dict) and np.asarray(entry).dtype.kind in "fiu"
+
+
+def _some(names: Iterable[Any] | None, most: int = 5) -> str:
+    return ", ".join(str(name) for name in ([] if names is None else list(names))[:most]) or "it has none"
+
+
+def _first(x: Any) -> Any:
+    try:
+        return next(iter(x))
+    except (TypeError, ValueError, StopIteration, RuntimeError):
+        return None
 
 
 def nearest(word: str, choices: Iterable[str], shown: int = 12) -> str:

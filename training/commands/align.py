@@ -21,7 +21,9 @@ def main(argv: list[str]) -> int:
             if side.labels is None:
                 raise ValueError(f"{folder} kept no labels; leave --use-labels out, or fit it again with --labels")
         labels = (a.labels, b.labels)
-    aligner = Aligner(given.tolerance, given.rows, given.correction, seed=given.seed)
+    aligner = Aligner(
+        given.tolerance, given.rows, given.correction, seed=given.seed, proportions=not given.no_proportions
+    )
     aligner.fit(a, b, labels=labels, piece=given.piece, loop=given.loop)  # type: ignore[arg-type]
     print(json.dumps(aligner.to_dict()) if given.json else aligner.verdict())
     if given.out:
@@ -65,6 +67,9 @@ def _options(argv: list[str]) -> Namespace:
         default=15.0,
         metavar="DEGREES",
         help="maps closer than this count as one (default 15)",
+    )
+    parser.add_argument(
+        "--no-proportions", action="store_true", help="leave the shares of the rows that pieces hold out of account"
     )
     parser.add_common("draws rows, starts and halves", json=True)
     return parser.read(argv)

@@ -20,6 +20,7 @@ from flows.io.rows import Rows
 from flows.nets.questions import Question
 from flows.nets.relevance import Relevance
 
+ORDERS = ("time",)
 RELEVANCE = "relevance."  # what arrays of a relevance begin with in a file
 
 
@@ -40,6 +41,7 @@ class Activations:
         question: what comes after the layer, or None: a fit then measures what the net uses.
         relevance: what the net uses, where it was measured already; or None.
         answers: what the net answered at each row: (N, q) its logits or numbers, or (N,) int64 the likeliest of many; or None.
+        order: "time" of rows that follow one another in a recording: a fit then takes blocks of time as sources; or None.
 
     Raises:
         TypeError, ValueError: `x` is not good rows, or labels or sources are not one integer a row, or targets not
@@ -56,6 +58,7 @@ class Activations:
     question: Question | None = None
     relevance: Relevance | None = None
     answers: Tensor | None = None
+    order: str | None = None
 
     def __post_init__(self) -> None:
         x, offset = self._checked(self.x)
@@ -78,6 +81,7 @@ class Activations:
             )
         if self.answers is not None and len(self.answers) != len(x):
             raise ValueError(f"answers must have one row for each of {len(x)} rows, got {len(self.answers)}")
+        check_order(self.order, self.sources)
 
     @staticmethod
     def _checked(x: Any) -> tuple[Tensor | Rows, list[int]]:
@@ -132,6 +136,16 @@ class Activations:
         return rows[~is_held], rows[is_held]
 
 
+def check_order(order: str | None, sources: object) -> None:
+    """Raises ValueError: an order that is not known, or one that comes with sources."""
+    if order not in (None, *ORDERS):
+        raise ValueError(f"unknown order {order!r}; {nearest(str(order), ORDERS)}")
+    if order is not None and sources is not None:
+        raise ValueError(
+            "order='time' makes blocks of time the sources, and these rows have sources (groups) already; leave one out"
+        )
+
+
 def fitting(sizes: Tensor, order: Tensor, room: float) -> Tensor:
     """Which sources (S,) fit into `room` rows, each taken in `order` if it still fits; at least the smallest."""
     is_held = torch.zeros(len(sizes), dtype=torch.bool)
@@ -157,6 +171,7 @@ def read_activations(
     labels: str | None = None,
     groups: str | None = None,
     nuisance: str | None = None,
+    order: str | None = None,
 ) -> Activations:
     """Reads activations from a .npy, .npz, .pt (weights only), .safetensors or .parquet file, or from many by a pattern.
 
@@ -170,6 +185,7 @@ def read_activations(
         labels: a name of an array in the same files, or a .npy file or pattern: one integer a row.
         groups: the same for the source of each row; a number means the same source in every shard.
         nuisance: the same for class numbers or covariates to be taken off, (rows,) or (rows, j); several joined by commas.
+        order: "time" where the rows follow one another in a recording.
 
     Raises:
         FileNotFoundError: no such file, or none that matches.
@@ -188,7 +204,8 @@ def read_activations(
     columns = [np.atleast_2d(np.asarray(_ids(shards, name)).T).T for name in known]
     given = np.concatenate(columns, axis=1) if columns else None
     told = {} if len(shards) > 1 else _told(files[0], keys[0], shards[0][1])
-    return Activations(x, _ids(shards, labels), _ids(shards, groups), path.stem, about, nuisance=given, **told)  # type: ignore[arg-type]
+    sources = _ids(shards, groups)
+    return Activations(x, _ids(shards, labels), sources, path.stem, about, nuisance=given, order=order, **told)  # type: ignore[arg-type]
 
 
 def _told(file: Path, key: str, arrays: Arrays) -> dict[str, Any]:

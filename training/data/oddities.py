@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -27,30 +28,57 @@ class Oddity:
         sentence: what was found, what was done, what to do.
         most: the largest confidence that the verdict can have.
         adds: the rows can only make structure where there is none: no structure found stands as it is.
+        claim: what alone is claimed where structure is found: the first line of the verdict.
     """
 
     sentence: str
     most: float = 1.0
     adds: bool = False
+    claim: str = ""
 
     def limit(self, structure_dim: int) -> float:
         """The largest confidence of a verdict of k dimensions."""
         return 1.0 if self.adds and structure_dim == 0 else self.most
 
 
-def oddities(x: Tensor | Rows, front: Front) -> list[Oddity | None]:
-    """What there is to say of rows (N, D) whose front is fitted; of more than 2^24 numbers that many are looked at."""
+def oddities(x: Tensor | Rows, front: Front, time: int = 1) -> list[Oddity | None]:
+    """What there is to say of rows (N, D) whose front is fitted; of more than 2^24 numbers that many are looked at.
+
+    ``time`` is the autocorrelation time of a recording, in rows.
+    """
     sample = x[:: max(1, x.shape[0] * x.shape[1] // CHUNK)]
-    few = too_few(x.shape[0], front.kept)
+    few = too_few(x.shape[0], front.kept, time)
     return [few, below_the_floor(sample, front), of_few_values(sample, float(front.floor)), of_one_norm(sample)]
 
 
-def too_few(rows: int, dims: int) -> Oddity | None:
-    """Fewer than 20 training rows for each dimension that enters the flow: neither structure nor its absence can be shown."""
+def constant_in_training(x: Tensor | Rows, held_out: Tensor, front: Front) -> Oddity | None:
+    """Columns of one value in all training rows (N, D) and of others in held-out rows (n, D): the flow cannot know of them."""
+    constant = front.twin_of == torch.arange(front.features, device=front.twin_of.device)
+    constant[front.columns] = False
+    columns = constant.cpu().nonzero().squeeze(1)
+    columns = columns[(held_out[:, columns] != x[:1][:, columns]).any(0)]
+    if not len(columns):
+        return None
+    return Oddity(
+        f"columns {listed(columns.tolist())} have one value in all training rows and others in held-out rows: they were "
+        "set aside, and no density was fitted to them; leave them out, or bring more rows (or sources) in which they vary"
+    )
+
+
+def too_few(rows: int, dims: int, time: int = 1) -> Oddity | None:
+    """Fewer than 20 training rows for each dimension that enters the flow: neither structure nor its absence can be shown.
+
+    Rows that are alike over ``time`` rows count as rows / (2 time) independent ones, as a mean's variance has it where the
+    autocorrelation falls as exp(-lag / time).
+    """
+    said = f"{rows} training rows"
+    if time > 1:
+        rows //= 2 * time
+        said += f", alike over {time} rows and so worth {rows} independent ones,"
     if rows >= _ROWS_PER_DIMENSION * dims:
         return None
     return Oddity(
-        f"{rows} training rows for {dims} dimensions, fewer than {_ROWS_PER_DIMENSION} for each, show neither structure nor its "
+        f"{said} for {dims} dimensions, fewer than {_ROWS_PER_DIMENSION} for each, show neither structure nor its "
         f"absence: bring more rows, or let fewer directions in (model.keep {max(1, rows // _ROWS_PER_DIMENSION)})",
         DOUBTFUL,
     )
@@ -86,7 +114,7 @@ def in_a_series(x: Tensor | Rows) -> Oddity | None:
     return Oddity(
         f"rows next to one another are alike ({share:.0%} are nearer to the next row than to any of {_OTHERS} others), as in a "
         "recording or among rows of one prompt: split row by row, held-out rows have near twins among the training rows; say "
-        "which rows belong together, for instance groups=np.arange(len(x)) // 400, blocks longer than the likeness lasts",
+        "order='time' (--data.order time) of a recording, or which rows belong together (groups=)",
         DOUBTFUL,
         adds=True,
     )
@@ -143,7 +171,13 @@ def of_one_norm(x: Tensor) -> Oddity | None:
         "else is claimed. Fit the rows as they were before they were normalised",
         1.0 if x.shape[1] <= 3 else DOUBTFUL,
         adds=True,
+        claim=f"a sphere: all rows have norm {float(norms.mean()):.3g}. The dimensions below are its own, and nothing else is",
     )
+
+
+def claimed(found: Iterable[Oddity], structure_dim: int) -> str:
+    """What alone a verdict of k dimensions claims; empty where k stands as it is."""
+    return next((oddity.claim for oddity in found if oddity.claim and structure_dim), "")
 
 
 def listed(numbers: list[int]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flows.io.inputs import as_tensor, nearest
+from flows.io.inputs import as_tensor, nearest, way_in
 from training.data.activations import Activations, one_integer_each
 
 ROWS = ("token", "mean", "last")
@@ -51,7 +51,7 @@ def as_activations(
         TypeError, ValueError: what does not become rows; the message says which shape was met.
     """
     check_rule(rows)
-    if hasattr(x, "keys") and hasattr(x, "__getitem__"):
+    if hasattr(x, "keys") and hasattr(x, "__getitem__") and not hasattr(x, "to_numpy"):  # a table is one cloud
         return {str(key): _cloud(x[key], rows, channel_axis, mask, labels, groups, str(key)) for key in x.keys()}  # noqa: SIM118
     return _cloud(x, rows, channel_axis, mask, labels, groups, name)
 
@@ -68,6 +68,7 @@ def _cloud(
         raw = batch.value if isinstance(getattr(batch, "value", None), Tensor) else batch  # a saved proxy
         found.append(to_rows(raw, rows, channel_axis, own, what, len(only_tensor(raw, what)))[:2])
     each = torch.cat([counts for _, counts in found])
+    _check_layer([rows for rows, _ in found], name)
     sources = one_integer_each(torch.arange(len(each)) if groups is None else groups, len(each), "groups")
     labels = one_integer_each(labels, len(each), "labels")
     return Activations(
@@ -77,6 +78,16 @@ def _cloud(
         name,
         {"rows": rows if isinstance(rows, str) else "function"},
     )
+
+
+def _check_layer(batches: list[Tensor], name: str) -> None:
+    """Raises ValueError: a layer of a cache that is not finite, as masked attention scores are."""
+    bad = sum(int((~rows.isfinite().all(1)).sum()) for rows in batches)
+    if name and bad:
+        raise ValueError(
+            f"layer {name!r} contains NaN or inf in {bad} of {sum(map(len, batches))} rows (masked attention scores are -inf); "
+            "pass the layers that you want: as_activations({name: cache[name] for name in (...)})"
+        )
 
 
 def check_rule(rows: RowRule) -> None:
@@ -180,14 +191,18 @@ def only_tensor(output: Any, what: str) -> Tensor:
             raise TypeError(f"{what} put out a dict with tensors {names}, expected exactly 1; {hint}")
         output = output[names[0]]
     elif isinstance(output, Sequence):
-        output = next((x for x in output if isinstance(x, Tensor)), None)
+        none = None if isinstance(output, (tuple, list)) else output
+        output = next((x for x in output if isinstance(x, Tensor)), none)
     if isinstance(output, Tensor) and output.is_nested:
         raise TypeError(f"{what} put out a nested tensor, expected a padded one; {hint}, as lambda x: x.values()")
     if hasattr(output, "__array__") and not isinstance(output, Tensor):
         output = as_tensor(output, what)
     if not isinstance(output, Tensor) or not output.is_floating_point():
-        got = output.dtype if isinstance(output, Tensor) else type(output).__name__
-        raise TypeError(f"{what} put out {got}, expected a floating tensor; {hint}")
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"{what} put out {type(output).__name__}, expected a floating tensor; {way_in(output)}; or {hint}"
+            )
+        raise TypeError(f"{what} put out {output.dtype}, expected a floating tensor; {hint}")
     return output
 
 

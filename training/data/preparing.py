@@ -17,8 +17,9 @@ from flows.nets.questions import Displaced
 from flows.nets.relevance import Relevance, measure
 from training.data.activations import Activations
 from training.data.batches import WhiteRows
-from training.data.oddities import Oddity, centred, in_a_series, listed, oddities, set_aside
+from training.data.oddities import Oddity, centred, constant_in_training, in_a_series, listed, oddities, set_aside
 from training.data.pieces import pieces_apart
+from training.data.series import in_blocks
 from training.data.twins import twins_joined
 from training.data.whitening import White, whitened
 from training.settings import ModelSettings, PathSettings
@@ -50,8 +51,8 @@ def prepare(
 ) -> Prepared:
     """Split by source, take the nuisance off, fit the front to the training rows, whiten; columns full of exact ties get jitter.
 
-    Identical sources are one, and rows far out are set aside. Rows that are not in memory are read six times, for checks and the
-    front, and after that batch by batch.
+    Blocks of a recording are sources, identical sources are one, and rows far out are set aside. Rows that are not in memory are
+    read six times, for checks and the front, and after that batch by batch.
     """
     if len(activations) < fewest_rows:
         raise ValueError(
@@ -59,11 +60,13 @@ def prepare(
         )
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed must lie in [0, 2**31), got {seed}")
-    series = in_a_series(activations.x) if activations.sources is None else None
+    activations, series = in_blocks(activations)
+    alike = series.oddity if series else None if activations.sources is not None else in_a_series(activations.x)
     activations, twins = twins_joined(activations)
     aside = outlying(activations.x)
-    known = (centred(activations.about.get("offset")), series, twins, set_aside(aside, len(activations)))
+    known = (centred(activations.about.get("offset")), alike, twins, set_aside(aside, len(activations)))
     train, held_out = activations.split(path.held_out, seed, aside)
+    train = series.apart(train, held_out) if series else train
     held_out = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(seed))]
     activations, nuisance, notes = without_nuisance(activations, train)
     x = activations.x
@@ -89,7 +92,10 @@ def prepare(
     if len(held_out) > MOST_HELD_OUT:
         notes.append(f"measured on {MOST_HELD_OUT} of {len(held_out)} held-out rows, drawn by seed {seed}")
         held_out = held_out[:MOST_HELD_OUT]
-    odd = [oddity for oddity in (*known, *oddities(rows, front)) if oddity is not None]
+    alone = constant_in_training(rows, x[held_out[:MOST_HELD_OUT]], front)
+    odd = [
+        oddity for oddity in (*known, alone, *oddities(rows, front, series.time if series else 1)) if oddity is not None
+    ]
     offset = -float(flow.front.ladj + flow.front.idle_log_prob(x[held_out].to(flow.exits.tau)).mean())
     batches = WhiteRows(white, white_held, path.batch, seed)
     return Prepared(flow, batches, train, held_out, offset, notes, activations, relevance, odd)

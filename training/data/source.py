@@ -22,6 +22,8 @@ def read_data(settings: DataSettings, seed: int) -> Activations:
             raise ValueError(
                 f"data.{name} is of a subject's training, got {getattr(settings, name)} with data.{named[0]}; leave it out"
             )
+    if settings.order is not None and settings.file is None:
+        raise ValueError(f"data.order is of rows in a file, got {settings.order!r} with data.{named[0]}; leave it out")
     if settings.subject is not None:
         from training.subjects import subject
 
@@ -36,4 +38,6 @@ def read_data(settings: DataSettings, seed: int) -> Activations:
         name = f"{settings.planted} x {settings.noise_dims}"
         return Activations(made.x, labels=made.labels, targets=angles, name=name)
     assert settings.file is not None
-    return read_activations(settings.file, settings.key, settings.labels, settings.groups, settings.nuisance)
+    return read_activations(
+        settings.file, settings.key, settings.labels, settings.groups, settings.nuisance, settings.order
+    )

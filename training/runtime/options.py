@@ -25,6 +25,7 @@ class DataSettings:
         groups: the same for the source of each row; no source is on both sides of the split.
         nuisance: the same for what is known and not asked about: class numbers or covariates, (rows,) or (rows, columns); their
             linear share is taken off first. Several names are joined by commas.
+        order: "time" where the rows of a file follow one another in a recording: blocks of time become the sources.
         rows: rows to make (subject, planted).
         noise_dims: noise dimensions added to a planted structure.
         diffeo: whether a planted structure goes through a random diffeomorphism.
@@ -37,6 +38,7 @@ class DataSettings:
     labels: str | None = None
     groups: str | None = None
     nuisance: str | None = None
+    order: Literal["time"] | None = None
     step: int | None = None
     half: int | None = None
     rows: int = 12_000

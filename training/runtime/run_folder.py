@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,20 @@ class RunFolder:
         """
         if out is None:
             stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-            path, tries = Path("runs") / stem, 1
-            while path.exists():
-                tries += 1
-                path = Path("runs") / f"{stem}-{tries}"
-        else:
-            path = Path(out)
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise FileExistsError(f"--out {out} exists and is not an empty folder; name another or remove it first")
-        path.mkdir(parents=True, exist_ok=True)
-        return cls(path)
+            names = (Path("runs") / (f"{stem}-{tries}" if tries > 1 else stem) for tries in count(1))
+            return next(folder for folder in map(cls, names) if folder._claimed())
+        folder = cls(Path(out))
+        if (folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir()))) or not folder._claimed():
+            raise FileExistsError(f"--out {out} exists and is not an empty folder; name another or remove it first")
+        return folder
+
+    def _claimed(self) -> bool:
+        """Make the folder and its checkpoints' folder, which of several runs at once only one can."""
+        try:
+            self.checkpoint.parent.mkdir(parents=True)
+        except FileExistsError:
+            return False
+        return True
 
     @classmethod
     def open(cls, run: str) -> "RunFolder":
