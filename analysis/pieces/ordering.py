@@ -105,6 +105,11 @@ def _by_angle(apart: Floats) -> Integers:
     return np.argsort(np.arctan2(axes[:, :, 0], axes[:, :, 1]), axis=1)
 
 
+def along_a_line(apart: Floats) -> Integers:
+    """Points (b, p) in the order of their place along the largest direction."""
+    return np.argsort(np.linalg.eigh(_gram(apart))[1][:, :, -1], axis=1)
+
+
 def _improve(tours: Integers, costs: Floats) -> bool:
     """The best reversal of a stretch in each way, in place; whether any was shortened."""
     sets, count = tours.shape

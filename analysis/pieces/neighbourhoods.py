@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.ordering import random_centres, squared_distances
+from analysis.pieces.ordering import random_centres, squared_distances
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -14,6 +17,29 @@ FAMILIES = ("grid", "torus", "tree")
 FEWEST = {"grid": 6, "torus": 9, "tree": 7}
 NULLS = 499
 SAME = 1e-6  # between eigenvalues
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Neighbouring centres.
+
+    Attributes:
+        family: "grid", "torus", "tree", or "" for any other graph.
+        sides: of a grid or torus.
+        p_value: of centres with the same spectrum, turned at random, whose graph is of that family too and explains their
+            distances as well; three times that, for there are three families. 1 without a family.
+        links: pairs of centres without a third one nearer to both.
+    """
+
+    family: str
+    sides: tuple[int, ...]
+    p_value: float
+    links: tuple[tuple[int, int], ...]
+
+    def to_dict(self, names: tuple[Any, ...]) -> dict[str, Any]:
+        """Plain data, links by the names of their centres."""
+        links = [[names[i], names[j]] for i, j in self.links]
+        return {"family": self.family, "sides": list(self.sides), "p_value": self.p_value, "links": links}
 
 
 def relative_neighbours(apart: Floats) -> Flags:
@@ -58,24 +84,24 @@ def explained(apart: Floats, linked: Flags) -> float:
     return float((counts * (means - values.mean()) ** 2).sum() / max(len(values) * values.var(), np.finfo(float).tiny))
 
 
-def as_graph(centres: Floats, rng: np.random.Generator) -> tuple[str, tuple[int, ...], float, Flags]:
-    """The family of centres (p, r), its sides, its p-value against centres of the same spectrum turned at random, its links.
-
-    The p-value is of centres whose graph is of that family too, and whose distances it explains as well; three times that,
-    for there are three families. Without a family it is 1.
-    """
+def as_graph(centres: Floats, spread: Floats, rng: np.random.Generator) -> Graph:
+    """The graph of centres (p, r) with singular values ``spread`` about their mean, and its p-value."""
     apart = squared_distances(centres[None])[0]
     linked = relative_neighbours(apart)
     name, sides = family(linked)
-    if not name:
-        return "", (), 1.0, linked
-    spread = np.linalg.svd(centres - centres.mean(0), compute_uv=False)[: len(centres) - 1]
-    own = explained(apart, linked)
-    beyond = 0
-    for null in squared_distances(random_centres(len(centres), spread, NULLS, rng)):
-        links = relative_neighbours(null)
-        beyond += family(links)[0] == name and explained(null, links) >= own
-    return name, sides, min(1.0, len(FAMILIES) * (1 + beyond) / (1 + NULLS)), linked
+    p_value = 1.0
+    if name:
+        own = explained(apart, linked)
+        nulls = squared_distances(random_centres(len(centres), spread, NULLS, rng))
+        beyond = sum(_exceeds(null, name, own) for null in nulls)
+        p_value = min(1.0, len(FAMILIES) * (1 + beyond) / (1 + NULLS))
+    links = [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(linked)), strict=True)]
+    return Graph(name, sides, p_value, tuple(links))
+
+
+def _exceeds(apart: Floats, name: str, own: float) -> bool:
+    linked = relative_neighbours(apart)
+    return family(linked)[0] == name and explained(apart, linked) >= own
 
 
 def _sides(count: int, least: int) -> list[tuple[int, int]]:
