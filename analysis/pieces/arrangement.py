@@ -160,9 +160,9 @@ def arrangement(x: ArrayLike, labels: ArrayLike, order: Sequence[Any] | None = N
     The way round them is the shortest closed one of squared distances. On a ring the angles between centres, seen from their
     mean, hang on the number of steps alone, on an arc their distances do. Class means in few dimensions always close into
     something like a ring, so the p-value is against as many centres with the same spectrum, turned at random. A line has
-    four fifths of the variance in one direction and even steps along it. An arc has a gap, wider than 1.75 median steps and than the
-    spread of the steps explains; where only one is so, or it is narrower, "ring or arc" (an arc of 330 degrees with twelve
-    centres is an even ring). Grids, tori and trees are told by the links between neighbours, see
+    four fifths of the variance in one direction and even steps along it. An arc has a gap, wider than 1.75 median steps and
+    than the spread of the steps explains; where only one is so, or it is narrower, "ring or arc". (An arc of 330 degrees
+    with twelve centres is an even ring.) Grids, tori and trees are told by the links between neighbours, see
     :func:`~analysis.pieces.neighbourhoods.relative_neighbours`.
 
     Args:
@@ -217,12 +217,15 @@ def _arranged(
     gap = float(steps.max() / max(float(np.median(steps)), np.finfo(float).tiny))
     gap_p = gap_p_value(steps, rng)
     graph = as_graph(centres, spread, rng)
-    kind = _kind(shares, p_value, gap, gap_p, graph)
+    is_graph = graph.p_value <= SIGNIFICANT and (
+        graph.family != "tree" or graph.explained > max(statistic, float(as_arc(apart, tour[None])[0]))
+    )
+    kind = graph.family if is_graph else _kind(shares, p_value, gap, gap_p)
     return Arrangement(
         kind=kind,
         order=tuple(names[i] for i in tour),
         statistic=statistic,
-        p_value=graph.p_value if kind == graph.family else p_value,
+        p_value=graph.p_value if is_graph else p_value,
         gap=gap,
         gap_p_value=gap_p,
         shares=tuple(shares.tolist()),
@@ -258,14 +261,10 @@ def _statistics(apart: Floats, rng: np.random.Generator) -> tuple[Floats, Floats
     return as_ring(directions(apart), tours), as_arc(apart, tours)
 
 
-def _kind(shares: Floats, p_value: float, gap: float, gap_p: float, graph: Graph) -> str:
-    """Grids and tori first, for no other centres have such a graph; a way may look like a tree, and is the simpler."""
-    if graph.p_value <= SIGNIFICANT and graph.family != "tree":
-        return graph.family
+def _kind(shares: Floats, p_value: float, gap: float, gap_p: float) -> str:
+    """Without a graph that has a name."""
     if p_value <= SIGNIFICANT:
         return "line" if shares[0] >= LINE else _way(gap, gap_p)
-    if graph.p_value <= SIGNIFICANT:
-        return graph.family
     return "simplex" if 1 / (shares**2).sum() >= EVEN * len(shares) else "no order shown"
 
 

@@ -48,7 +48,9 @@ def filling(rows: Floats, index: NDArray[np.intp], way: NDArray[np.intp], closed
     half = np.zeros(len(rows), dtype=bool)
     half[np.argsort(index, kind="stable")[::2]] = True
     pairs = np.stack([way, np.roll(way, -1)], axis=1)[: len(way) if closed else -1]
-    places = [_places(rows, index, half, pair) for pair in pairs] + [_places(rows, index, ~half, pair) for pair in pairs]
+    places = [_places(rows, index, half, pair) for pair in pairs] + [
+        _places(rows, index, ~half, pair) for pair in pairs
+    ]
     along = np.concatenate(places)
     along = along[(along >= 0) & (along <= 1)]
     if len(along) < FEWEST_ROWS:

@@ -28,18 +28,26 @@ class Graph:
         sides: of a grid or torus.
         p_value: of centres with the same spectrum, turned at random, whose graph is of that family too and explains their
             distances as well; three times that, for there are three families. 1 without a family.
+        explained: share of the variance of squared distances that the number of links between two centres explains.
         links: pairs of centres without a third one nearer to both.
     """
 
     family: str
     sides: tuple[int, ...]
     p_value: float
+    explained: float
     links: tuple[tuple[int, int], ...]
 
     def to_dict(self, names: tuple[Any, ...]) -> dict[str, Any]:
         """Plain data, links by the names of their centres."""
         links = [[names[i], names[j]] for i, j in self.links]
-        return {"family": self.family, "sides": list(self.sides), "p_value": self.p_value, "links": links}
+        return {
+            "family": self.family,
+            "sides": list(self.sides),
+            "p_value": self.p_value,
+            "explained": self.explained,
+            "links": links,
+        }
 
 
 def relative_neighbours(apart: Floats) -> Flags:
@@ -89,14 +97,13 @@ def as_graph(centres: Floats, spread: Floats, rng: np.random.Generator) -> Graph
     apart = squared_distances(centres[None])[0]
     linked = relative_neighbours(apart)
     name, sides = family(linked)
-    p_value = 1.0
+    own, p_value = explained(apart, linked), 1.0
     if name:
-        own = explained(apart, linked)
         nulls = squared_distances(random_centres(len(centres), spread, NULLS, rng))
         beyond = sum(_exceeds(null, name, own) for null in nulls)
         p_value = min(1.0, len(FAMILIES) * (1 + beyond) / (1 + NULLS))
     links = [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(linked)), strict=True)]
-    return Graph(name, sides, p_value, tuple(links))
+    return Graph(name, sides, p_value, own, tuple(links))
 
 
 def _exceeds(apart: Floats, name: str, own: float) -> bool:

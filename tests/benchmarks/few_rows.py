@@ -1,7 +1,7 @@
 """Few rows and thin places: loops where there are none, rings of 150 to 1000 rows, rings that are filled unevenly.
 
     python tests/benchmarks/few_rows.py null       clouds without a loop: how often loops() and the support find one
-    python tests/benchmarks/few_rows.py rings      rings of few rows, alone and beside a blob, and arcs: what describe() calls them
+    python tests/benchmarks/few_rows.py rings      rings of few rows, alone and beside a blob, and arcs
     python tests/benchmarks/few_rows.py uneven     rings filled unevenly: both answers, of the support and of the densest rows
 
 Limits were chosen on seeds below 1000; figures are of `--first 1000`.
@@ -122,7 +122,7 @@ def clouds(
 
 
 def null_table(given: argparse.Namespace) -> None:
-    """Of each kind: clouds with a loop at p <= .05, with a loop listed by loops(), named after one, and with one in the support."""
+    """Of each kind: clouds with a loop at p <= .05, listed by loops(), in a name, or in the support."""
     from analysis import Analyzer
 
     total: Counter[str] = Counter()
@@ -147,7 +147,7 @@ def least_p(found: object) -> float:
         for readings in found.survey.readings  # type: ignore[attr-defined]
         if readings
     ]
-    return min(1.0, len(strongest) * min(strongest, default=1.0))
+    return min([1.0, *(len(strongest) * p_value for p_value in strongest)])
 
 
 def ring_table(given: argparse.Namespace) -> None:
