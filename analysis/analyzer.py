@@ -484,7 +484,7 @@ class Analyzer:
         density = self.density if len(self.x) > 1 else None
         parts = united(tree, self.s, density, self.seed)
         surveyed = survey(self.s, tree.labels_, density, self.seed, parts)
-        return loops(instead_of(surveyed, self._support) or surveyed)
+        return loops(instead_of(surveyed, self._support))
 
     def loops(self) -> Loops | Nothing:
         """Loops and voids of every shape's densest 90 %, with p-values, member rows, and an angle around each loop.

@@ -7,7 +7,8 @@ import pytest
 
 from analysis import Analyzer
 from analysis.pieces.arrangement import arrangement
-from analysis.pieces.ordering import random_centres, shortest_tours, squared_distances
+from analysis.pieces.neighbourhoods import family, relative_neighbours
+from analysis.pieces.ordering import gap_p_value, random_centres, shortest_tours, squared_distances
 
 
 def along(turns, count, noise=0.02, seed=0, dims=6):
@@ -35,9 +36,10 @@ def test_an_arc_has_a_gap_and_begins_after_it():
     assert found.kind == "arc" and found.gap > 2 and found.order in (tuple(range(12)), tuple(range(11, -1, -1)))
 
 
-def test_a_line_is_told_by_its_spectrum():
+def test_an_even_line_is_one_in_its_order():
     rows = np.linspace(0, 1, 8)[:, None] * np.ones((1, 4)) + 0.02 * np.random.default_rng(0).normal(size=(8, 4))
-    assert arrangement(rows, list("abcdefgh")).kind == "line"
+    found = arrangement(rows, list("abcdefgh"))
+    assert found.kind == "line" and found.order in (tuple("abcdefgh"), tuple("hgfedcba"))
 
 
 def test_centres_as_far_from_one_another_are_a_simplex():
@@ -74,6 +76,60 @@ def test_the_analyzer_asks_its_pieces_and_its_labels(tmp_path):
     json.dumps(classes.to_dict(), allow_nan=False)
     assert len(classes.plot().texts) >= 6
     assert "Arrangement of pieces" in analyzer.report(tmp_path / "r.html").read_text()
+
+
+def grid_of(sides, closed):
+    """Centres on the product of two paths, or of two circles."""
+    i, j = np.stack(np.meshgrid(*map(np.arange, sides)), axis=-1).reshape(-1, 2).T.astype(float)
+    if not closed:
+        return np.stack([i, j], axis=1)
+    t, p = 2 * np.pi * i / sides[0], 2 * np.pi * j / sides[1]
+    return np.stack([np.cos(t), np.sin(t), np.cos(p), np.sin(p)], axis=1)
+
+
+def binary_tree(nodes=15):
+    """Every node a step from its parent in a direction of its own."""
+    steps = np.eye(nodes)
+    for node in range(1, nodes):
+        steps[node] += steps[(node - 1) // 2]
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("centres", "name", "sides", "links"),
+    [
+        (grid_of((3, 4), False), "grid", (3, 4), 17),
+        (grid_of((4, 4), True), "torus", (4, 4), 32),
+        (binary_tree(), "tree", (), 14),
+    ],
+)
+def test_grids_tori_and_trees_are_told_by_their_links(centres, name, sides, links):
+    noisy = centres + 0.03 * np.random.default_rng(0).normal(size=centres.shape)
+    found = arrangement(noisy, np.arange(len(centres)))
+    assert found.kind == name and found.graph.sides == sides and found.p_value <= 0.05
+    assert len(found.graph.links) == links and len(found.plot().lines) == links
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_graphs_of_other_kinds_have_no_name():
+    ring, path = along(1, 9, noise=0), np.arange(9.0)[:, None]
+    assert [family(relative_neighbours(squared_distances(x[None])[0]))[0] for x in (ring, path)] == ["", ""]
+
+
+def test_a_gap_stands_out_among_even_steps_only():
+    rng = np.random.default_rng(0)
+    even, uneven = np.append(1 + 0.02 * rng.normal(size=11), 2.0), np.append(rng.exponential(size=11), 2.0)
+    assert gap_p_value(even, rng) < 0.01 and gap_p_value(uneven, rng) > 0.2
+
+
+@pytest.mark.parametrize(("width", "verdict"), [(0.1, "pieces"), (None, "continuous")])
+def test_pieces_on_a_ring_are_told_from_a_continuous_one(width, verdict):
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(9), 80)
+    spread = rng.uniform(-0.5, 0.5, 720) if width is None else width * rng.normal(size=720)
+    t = 2 * np.pi / 9 * (labels + spread)
+    rows = np.stack([np.cos(t), np.sin(t)], axis=1) + 0.05 * rng.normal(size=(720, 2))
+    found = arrangement(rows, labels)
+    assert found.kind == "ring" and found.filling.verdict == verdict and repr(found.filling) in repr(found)
 
 
 def test_few_pieces_claim_nothing():

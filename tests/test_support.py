@@ -1,6 +1,7 @@
 """The support of a cloud: Betti numbers that no cutting into pieces changes, and cores by density."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from analysis import Analyzer
 from analysis.topology.homology import spread_p_values
 from analysis.topology.loops import loops
 from analysis.topology.support import support
-from analysis.topology.whole import by_support
+from analysis.topology.whole import by_support, instead_of
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
 
@@ -79,6 +80,32 @@ def test_a_ridge_that_says_less_than_the_support_is_reported():
     assert lying.curves(0) == [None] * 3, "in space a loop of the support has no curve along a ridge"
     with pytest.raises(ValueError, match="no closed curve"):
         lying.knot(0)
+
+
+def test_a_ring_with_a_thin_quarter_is_a_ring_whose_densest_rows_are_an_arc():
+    rng = np.random.default_rng(1)
+    t = np.where(rng.random(1500) < 0.025, rng.uniform(0, np.pi / 2, 1500), rng.uniform(np.pi / 2, 2 * np.pi, 1500))
+    rows = np.stack([np.cos(t), np.sin(t)], axis=1) + 0.1 * rng.normal(size=(1500, 2))
+    described = Analyzer.from_structure(rows).describe()
+    named = described.pieces[0]
+    assert described.kind == "circle" and 0.01 < named.emptiest < 0.05
+    assert "a quarter of it holds" in named.sentence and "its densest 90% is an arc" in named.sentence
+    json.dumps(described.to_dict(), allow_nan=False)
+
+
+def test_a_part_whose_support_straddles_is_undecided():
+    analyzer = Analyzer.from_structure(shapes.cloud(shapes.arc, 800, 0, 0.08))
+    surveyed, seen = analyzer.loops().survey, analyzer.describe().support
+    loop = support(shapes.cloud(shapes.circle, 800, 0, 0.15)).readings[0]
+    straddling = replace(seen, readings=(loop, loop, *seen.readings[2:]))
+    word, confidence, doubt = instead_of(surveyed, straddling).kind(0)
+    assert word == "unknown" and confidence <= 0.5 and "undecided between arc and circle" in doubt
+    assert instead_of(surveyed, seen).kind(0)[0] == "arc"
+
+
+def test_a_ring_in_space_named_by_its_support_has_no_curve_to_knot():
+    read = support(shapes.cloud(shapes.ring, 600, 0, 0.1)).readings[0]
+    assert read.curves == (None,) and len(read.coordinates) == 1
 
 
 def test_p_values_of_noise_fall_with_the_ratio_and_its_own_bars():

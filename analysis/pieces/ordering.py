@@ -11,6 +11,7 @@ Integers = NDArray[np.intp]
 STARTS = 4
 LEAST_GAIN = 1e-12
 MOST_MOVES = 400
+LEAST_SPREAD = 0.01  # of the mean step
 
 
 def squared_distances(points: Floats) -> Floats:
@@ -68,6 +69,23 @@ def as_arc(apart: Floats, ways: Integers) -> Floats:
     return np.asarray(between / np.maximum(pairs.var(1), np.finfo(float).tiny), dtype=np.float64)
 
 
+def gap_p_value(steps: Floats, rng: np.random.Generator, draws: int = 999) -> float:
+    """Chance that the widest of steps (p,) exceeds the others by so many of their sd, were all drawn from one gamma law.
+
+    The law is that of the other steps: what is wide where steps are even is not where they are uneven.
+    """
+    others = np.sort(steps)[:-1]
+    shape = (others.mean() / max(float(others.std(ddof=1)), LEAST_SPREAD * float(others.mean()))) ** 2
+    own, nulls = (_beyond(each) for each in (steps[None], rng.gamma(shape, size=(draws, len(steps)))))
+    return float((1 + (nulls >= own).sum()) / (1 + draws))
+
+
+def _beyond(steps: Floats) -> Floats:
+    *_, widest = ordered = np.sort(steps, axis=1).T
+    others = ordered[:-1]
+    return np.asarray((widest - others.mean(0)) / np.maximum(others.std(0), np.finfo(float).tiny), dtype=np.float64)
+
+
 def directions(apart: Floats) -> Floats:
     """Squared distances (b, p, p) of the points moved to distance one from their mean, from theirs."""
     gram = _gram(apart)
@@ -85,6 +103,11 @@ def _by_angle(apart: Floats) -> Integers:
     """Points in the order of their angle in the plane of the two largest directions."""
     axes = np.linalg.eigh(_gram(apart))[1][:, :, -2:]
     return np.argsort(np.arctan2(axes[:, :, 0], axes[:, :, 1]), axis=1)
+
+
+def along_a_line(apart: Floats) -> Integers:
+    """Points (b, p) in the order of their place along the largest direction."""
+    return np.argsort(np.linalg.eigh(_gram(apart))[1][:, :, -1], axis=1)
 
 
 def _improve(tours: Integers, costs: Floats) -> bool:

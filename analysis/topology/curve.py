@@ -9,6 +9,7 @@ Floats = NDArray[np.float64]
 
 CORNERS = 72
 ROWS_A_CORNER = 8
+PARTS, FEWEST_PARTS = 24, 6
 
 
 def closed_curve(points: Floats, angles: Floats, corners: int = CORNERS) -> Floats | None:
@@ -30,3 +31,21 @@ def closed_curve(points: Floats, angles: Floats, corners: int = CORNERS) -> Floa
         np.add.at(out, corner, share[:, None] * points)
         np.add.at(weight, corner, share)
     return out / weight[:, None]
+
+
+def emptiest_quarter(points: Floats, angles: Floats) -> float:
+    """The least share of points (n, k) on a quarter of the length of a closed curve; NaN where it has too few corners.
+
+    Its corners are the means of the points in 24 equal parts of the turn, which thin places have as well as full ones.
+    """
+    part = (angles * PARTS / (2 * np.pi)).astype(int) % PARTS
+    full = np.unique(part)
+    if len(full) < FEWEST_PARTS:
+        return float("nan")
+    corners = np.stack([points[part == each].mean(0) for each in full])
+    places = np.array([angles[part == each].mean() for each in full])
+    steps = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    length = np.append(0.0, steps.cumsum()) / steps.sum()
+    along = np.sort(np.interp((angles - places[0]) % (2 * np.pi), np.append(places - places[0], 2 * np.pi), length))
+    inside = np.searchsorted(np.append(along, along + 1), along + 0.25) - np.arange(1, len(along) + 1)
+    return float(inside.min()) / len(along)  # windows begin just after a point

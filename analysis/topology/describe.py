@@ -19,6 +19,8 @@ from analysis.topology.survey import MASSES, in_words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+THIN = 0.1  # of the rows of a loop, on a quarter of its length
+
 
 @dataclass(frozen=True, repr=False)
 class Named:
@@ -35,6 +37,8 @@ class Named:
         votes: what the draws call it, and how many do, at every mass.
         loops: numbers of its loops.
         knot: the verdict on its loop, where it is one loop in three dimensions.
+        emptiest: share of its rows on the emptiest quarter of its length, where it is one loop.
+        densest: what the ridge of its densest rows is, where the name is of the support of all its rows.
     """
 
     part: int
@@ -47,6 +51,8 @@ class Named:
     votes: dict[str, int]
     loops: tuple[int, ...] = ()
     knot: Knot | None = None
+    emptiest: float | None = None
+    densest: str = ""
 
     @property
     def sentence(self) -> str:
@@ -63,6 +69,9 @@ class Named:
             text += {"unknotted": ", not knotted", "undecided": "; whether it is knotted is undecided"}[
                 self.knot.verdict
             ]
+        thin = self.emptiest is not None and self.emptiest < THIN
+        text += f"; a quarter of it holds {self.emptiest:.1%} of the rows" if thin else ""
+        text += f"; {self.densest}" if self.densest else ""
         return text + (f" ({self.doubt})" if self.doubt else "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +85,8 @@ class Named:
             "sentence": self.sentence,
             "votes": self.votes,
             "loops": list(self.loops),
+            "emptiest_quarter": self.emptiest if self.emptiest == self.emptiest else None,
+            "densest": self.densest,
             "knot": None if self.knot is None else {k: v for k, v in self.knot.to_dict().items() if k != "curve"},
         }
 
@@ -196,6 +207,8 @@ def _named(found: Loops, part: int) -> Named:
         doubt=doubt,
         votes=dict(Counter(found.survey.said[part])),
         loops=numbers,
+        emptiest=found.loops[numbers[0]].emptiest if kind == "circle" and numbers else None,
+        densest=found.survey.densest.get(part, ""),
     )
     if kind != "circle" or found.survey.dims != 3 or all(curve is None for curve in found.curves(numbers[0])):
         return named

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.density.bag import as_points
 from analysis.topology.branches import on_the_loop
+from analysis.topology.curve import emptiest_quarter
 from analysis.topology.homology import Bar
 from analysis.topology.knot import Knot, knot
 from analysis.topology.linking import Linking, linking
@@ -37,6 +38,8 @@ class Loop:
         bar: its scales and p-value in the draw that its angle comes from.
         p_value: median over the draws of what the part's loop of that rank has; 1 in draws without.
         seen: share of the draws that have it.
+        emptiest: share of its rows that the emptiest quarter of its length holds; about a quarter where it is
+            evenly filled, NaN where there are too few rows.
         rows: numbers of the rows on it: of its pieces, where it is one loop or a surface all of them, else where the angle moves.
     """
 
@@ -47,6 +50,7 @@ class Loop:
     bar: Bar
     p_value: float
     seen: float
+    emptiest: float
     rows: NDArray[np.intp]
     _reading: Reading = field(repr=False)
     _reference: Floats = field(repr=False)
@@ -77,6 +81,7 @@ class Loop:
             "death": self.bar.death if np.isfinite(self.bar.death) else None,
             "p_value": self.p_value,
             "seen": self.seen,
+            "emptiest_quarter": self.emptiest if np.isfinite(self.emptiest) else None,
             "rows": len(self.rows),
         }
 
@@ -253,15 +258,16 @@ def loops(found: Survey) -> Loops:
     return Loops(tuple(listed), tuple(voids), found, _notes(found))
 
 
-def _members(found: Survey, part: int, reading: Reading, place: int) -> tuple[NDArray[np.intp], Reading, Floats]:
-    """Rows on the loop, the reading, and the sorted angles of at most 5000 of these rows."""
+def _members(found: Survey, part: int, reading: Reading, place: int) -> tuple[float, NDArray[np.intp], Reading, Floats]:
+    """Share of the emptiest quarter, rows on the loop, the reading, and the sorted angles of at most 5000 of these rows."""
     coordinate = reading.coordinates[place]
     mine = np.flatnonzero(found.labels == part)
     everywhere = found.kind(part)[0] in ("circle", "torus", "Klein bottle")
     rows = mine if everywhere else mine[on_the_loop(coordinate, found.rows[mine])]
     some = rows[np.random.default_rng([found.seed, 13]).permutation(len(rows))[:MOST_REFERENCE]]
-    angles = np.sort(coordinate(reading.projected(found.rows[some])))
-    return rows, reading, np.concatenate([angles, [2 * np.pi]])
+    points = reading.projected(found.rows[some])
+    angles = coordinate(points)
+    return emptiest_quarter(points, angles), rows, reading, np.concatenate([np.sort(angles), [2 * np.pi]])
 
 
 def _notes(found: Survey) -> tuple[str, ...]:

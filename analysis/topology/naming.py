@@ -45,6 +45,13 @@ def kind_of(reading: Reading) -> tuple[str, str]:
     return _unnamed(reading)
 
 
+def words_for(kind: str) -> str:
+    """Such as "is an arc"."""
+    if kind == "unknown":
+        return "is not one of the shapes with a name"
+    return f"is {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def _thin(reading: Reading) -> str:
     return f"thin in {reading.thickness.dims - reading.thickness.dimension} of {reading.thickness.dims} directions"
 

@@ -50,6 +50,7 @@ class Support:
         p_values: of each loop and each void that counts, the median over the draws, {degree: values}.
         readings: the draws, landmarks and diagrams; empty where there are too few rows.
         saw_voids: whether voids were looked for.
+        mass: share of the rows, the densest, that are read: .98, or 1 where only all of them close a loop.
         rows, seed: of all.
     """
 
@@ -61,6 +62,7 @@ class Support:
     p_values: dict[int, tuple[float, ...]]
     readings: tuple[Reading, ...]
     saw_voids: bool
+    mass: float
     rows: int
     seed: int
 
@@ -86,6 +88,7 @@ class Support:
             "p_values": {str(degree): list(values) for degree, values in self.p_values.items()},
             "landmarks": len(self.readings[0].landmarks) if self.readings else 0,
             "saw_voids": self.saw_voids,
+            "mass": self.mass,
             "rows": self.rows,
             "seed": self.seed,
         }
@@ -106,21 +109,31 @@ class Support:
 def support(rows: Floats, seed: int = 0, draws: int = DRAWS) -> Support:
     """Read the support of rows (n, k): landmarks spread over a random nine tenths of them, Rips complexes over Z/2 and Z/3.
 
-    The sparsest 2 % are left out. Where a row is nearer to a landmark than r, landmarks that are 2 r apart are linked along
+    The sparsest 2 % are left out; where the others show one connected thing without a loop, and all rows surely one loop, that
+    is said: a loop with a thin place. Where a row is nearer to a landmark than r, landmarks that are 2 r apart are linked along
     the support: loops born by then count, if the ratio of their scales is beyond what blobs show.
     """
     if len(rows) < FEWEST_ROWS or not np.ptp(rows, axis=0).any():
         return _nothing(len(rows), seed)
     rng = np.random.default_rng([seed, 29])
     some = rows[rng.permutation(len(rows))[:MOST_ROWS]]
-    core = some[densest(some, MASS, NEIGHBOURS)]
+    found = _at(some, MASS, draws, len(rows), seed)
+    if any(found.betti[2][1:]) or not _at(some, 1.0, 1, len(rows), seed).betti[2][1]:  # one draw is a first look
+        return found
+    whole = _at(some, 1.0, draws, len(rows), seed)
+    return whole if whole.is_sure and whole.is_one_shape and whole.kind == "circle" else found
+
+
+def _at(some: Floats, mass: float, draws: int, rows: int, seed: int) -> Support:
+    """Of the densest rows, as many as hold this share."""
+    core = some[densest(some, mass, NEIGHBOURS)]
     drawn = [_read(core, np.random.default_rng([seed, 31, draw])) for draw in tracked(range(draws), "support", "draw")]
-    return _voted(drawn, len(rows), seed)
+    return _voted(drawn, mass, rows, seed)
 
 
 def _nothing(count: int, seed: int) -> Support:
     doubt = f"too few different rows: {count}, it takes {FEWEST_ROWS}"
-    return Support({}, 0.0, {}, "unknown", doubt, {}, (), False, count, seed)
+    return Support({}, 0.0, {}, "unknown", doubt, {}, (), False, MASS, count, seed)
 
 
 def _read(core: Floats, rng: np.random.Generator) -> tuple[int, Reading]:
@@ -180,7 +193,7 @@ def _counted(found: Diagram, cover: float) -> Diagram:
     return Diagram(tuple(found.bars[n] for n in kept), tuple(found.cocycles[n] for n in kept))
 
 
-def _voted(drawn: list[tuple[int, Reading]], rows: int, seed: int) -> Support:
+def _voted(drawn: list[tuple[int, Reading]], mass: float, rows: int, seed: int) -> Support:
     """What most draws show; where they are level, what the first of those shows."""
     each = [{prime: (pieces, *reading.betti[prime]) for prime in (2, 3)} for pieces, reading in drawn]
     votes = Counter(tuple(numbers.values()) for numbers in each)
@@ -201,6 +214,7 @@ def _voted(drawn: list[tuple[int, Reading]], rows: int, seed: int) -> Support:
         p_values=p_values,
         readings=readings,
         saw_voids=any(reading.saw_voids for reading in readings),
+        mass=mass,
         rows=rows,
         seed=seed,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class Survey:
         rows: (n, k).
         seed: everything is drawn from it.
         other_route: what another route says of the same rows; empty where none was asked.
+        densest: of parts that are named by the support of all their rows, {part: what the ridge of the densest is called}.
+        undecided: of parts of which the ridge and the support's draws say different things, {part: what}.
     """
 
     readings: tuple[tuple[Reading, ...], ...]
@@ -47,6 +49,8 @@ class Survey:
     rows: Floats
     seed: int
     other_route: str = ""
+    densest: dict[int, str] = field(default_factory=dict)
+    undecided: dict[int, str] = field(default_factory=dict)
 
     @property
     def dims(self) -> int:
@@ -63,7 +67,7 @@ class Survey:
 
     def chosen(self, part: int) -> Reading | None:
         """The first draw that calls the part what most do; None where there are too few rows."""
-        word = self.kind(part)[0]
+        word = Counter(word for word, _ in self.kinds(part)).most_common(1)[0][0] if self.readings[part] else ""
         return next(
             (r for r, (other, _) in zip(self.readings[part], self.kinds(part), strict=True) if other == word), None
         )
@@ -76,6 +80,8 @@ class Survey:
             return "unknown", 0.0, f"too few rows: {count}, it takes {FEWEST_ROWS}"
         word = Counter(word for word, _ in said).most_common(1)[0][0]
         share = self.said[part].count(word) / len(self.said[part])
+        if part in self.undecided:
+            return "unknown", min(share, 0.5), self.undecided[part]
         return word, share, next(doubt for other, doubt in said if other == word)
 
 

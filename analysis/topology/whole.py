@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.density.bag import fit_density
-from analysis.topology.naming import kind_of
+from analysis.topology.naming import kind_of, words_for
 from analysis.topology.reading import Reading, read_piece
-from analysis.topology.support import MASS, Support
+from analysis.topology.support import Support, support
 from analysis.topology.survey import MASSES, Survey
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 GLANCE_ROWS = 2500
+STRADDLING = 0.4  # share of the support's draws with a loop from which on a part without one is undecided
+MOST_PARTS = 12  # are asked for their support
 RIDGE_DIMS = 3  # up to these the ridge is always read, piece by piece
 
 
@@ -23,7 +28,7 @@ def by_support(rows: Floats, found: Support, other_route: str) -> Survey:
     """The support's draws as a survey of one part, the whole; ``other_route`` is what the ridge says of it."""
     labels = np.zeros(len(rows), dtype=np.intp)
     said = tuple(kind_of(reading)[0] for reading in found.readings)
-    return Survey((found.readings,), ((),), (MASS,), (said,), labels, rows, found.seed, other_route)
+    return Survey((found.readings,), ((),), (found.mass,), (said,), labels, rows, found.seed, other_route)
 
 
 def at_a_glance(rows: Floats, seed: int, glance: int = 0) -> Reading:
@@ -39,15 +44,56 @@ def closes(reading: Reading) -> bool:
     return kind_of(reading)[0] != "unknown" and any(reading.betti[2])
 
 
-def instead_of(surveyed: Survey, found: Support) -> Survey | None:
-    """The whole by its support, where that surely is a named shape with loops or voids, and no piece's ridge is; else None."""
-    readings = [surveyed.chosen(part) for part in range(len(surveyed.readings))]
-    named = found.is_sure and found.is_one_shape and found.kind != "unknown"
-    if not named or any(reading is not None and closes(reading) for reading in readings):
-        return None
-    counts = Counter(surveyed.kind(part)[0] for part in range(len(readings)))
-    words = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    return by_support(surveyed.rows, found, f"the ridge of the densest {MASSES[0]:.0%} of each piece: {words}")
+def instead_of(surveyed: Survey, found: Support) -> Survey:
+    """What the support of all rows, and of the rows of each part, says beside the ridges of the densest.
+
+    Where it surely is a named shape with loops or voids and no ridge is, that is the name, and what the ridge says is kept.
+    Where some of its draws show a loop and the ridge does not, the part is undecided.
+    """
+    several = len(surveyed.parts) > 1
+    if several and _is_named(found) and not any(map(closes, filter(None, _chosen(surveyed)))):
+        counts = Counter(surveyed.kind(part)[0] for part in range(len(surveyed.parts)))
+        words = ", ".join(f"{count} {word}" for word, count in counts.most_common())
+        return by_support(surveyed.rows, found, f"the ridge of the densest {MASSES[0]:.0%} of each piece: {words}")
+    open_parts = [part for part, reading in enumerate(_chosen(surveyed)) if reading is not None and not closes(reading)]
+    for part in open_parts[:MOST_PARTS]:
+        own = support(surveyed.rows[surveyed.labels == part], surveyed.seed) if several else found
+        surveyed = _part(surveyed, part, own)
+    return surveyed
+
+
+def _chosen(surveyed: Survey) -> list[Reading | None]:
+    return [surveyed.chosen(part) for part in range(len(surveyed.parts))]
+
+
+def _is_named(found: Support) -> bool:
+    return found.is_sure and found.is_one_shape and found.kind != "unknown"
+
+
+def _part(surveyed: Survey, part: int, own: Support) -> Survey:
+    """A part whose ridge has no loop, beside its support."""
+    word, share, _ = surveyed.kind(part)
+    if _is_named(own):
+        return replace(
+            surveyed,
+            readings=_put(surveyed.readings, part, own.readings),
+            masses=_put(surveyed.masses, part, own.mass),
+            said=_put(surveyed.said, part, tuple(kind_of(reading)[0] for reading in own.readings)),
+            densest=surveyed.densest | {part: f"its densest {surveyed.masses[part]:.0%} {words_for(word)}"},
+        )
+    loops = [reading.betti[2][0] > 0 for reading in own.readings]
+    seen, closed = sum(loops) / max(len(loops), 1), surveyed.said[part].count("circle")
+    if not (seen >= STRADDLING or (seen and closed)):
+        return surveyed
+    doubt = (
+        f"undecided between {word} and circle: by the ridge of its densest rows {word} in {share:.0%} of the draws, "
+        f"by its support with a loop in {seen:.0%}"
+    )
+    return replace(surveyed, undecided=surveyed.undecided | {part: doubt})
+
+
+def _put(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
+    return (*values[:place], value, *values[place + 1 :])
 
 
 def wide(rows: Floats, found: Support, seed: int) -> Survey | None:

@@ -1,8 +1,7 @@
-"""Clouds that the field knows by heart, calendars of language models, and pieces without an order.
+"""Clouds that the field knows by heart, and calendars of language models.
 
     python tests/benchmarks/known_shapes.py clouds --seeds 0 1 2   three public clouds, and ripser on them
     python tests/benchmarks/known_shapes.py calendars            how the centres of days and months lie
-    python tests/benchmarks/known_shapes.py rings                class means without an order that are called a ring
     python tests/benchmarks/known_shapes.py planes               separability and mixture indices of GPT-2's calendars
     python tests/benchmarks/known_shapes.py null                 constants of analysis/topology/homology.py for support
 
@@ -132,24 +131,6 @@ def _without_means(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return out + rows.mean(0)
 
 
-def false_rings(given: argparse.Namespace) -> None:
-    """Class means without an order: 200 draws, 5 to 20 classes, 3 to 50 dimensions, three spectra; and 50 arcs of 270 degrees."""
-    from analysis.pieces.arrangement import arrangement
-
-    rng, said, arcs = np.random.default_rng(0), [], []
-    for draw in range(200):
-        count, dims = int(rng.integers(5, 21)), int(rng.integers(3, 51))
-        spectrum = (np.ones(dims), 1 / np.arange(1, dims + 1), np.exp(-np.arange(dims) / 2))[draw % 3]
-        said.append(arrangement(rng.normal(size=(count, dims)) * spectrum, np.arange(count), seed=draw).kind)
-    for draw in range(50):
-        count = int(rng.integers(8, 21))
-        t = np.linspace(0, 1.5 * np.pi, count)
-        arc = np.stack([np.cos(t), np.sin(t)], axis=1) + 0.03 * rng.normal(size=(count, 2))
-        arcs.append(arrangement(arc, np.arange(count), seed=draw).kind)
-    for what, kinds in (("no order", said), ("arcs of 270 degrees", arcs)):
-        print(f"{what}, {len(kinds)} draws: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))))
-
-
 def planes(given: argparse.Namespace) -> None:
     """Indices of Engels et al. in the planes of components 1 and 2, 2 and 3, and of shapes that are known."""
     from analysis import irreducibility
@@ -180,7 +161,6 @@ def main() -> None:
         "clouds": cloud_table,
         "null": null_table,
         "calendars": calendar_table,
-        "rings": false_rings,
         "planes": planes,
     }
     parser.add_argument("verb", choices=verbs)

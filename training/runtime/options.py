@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from training.runtime.spelling import SHORT, as_settings
 from training.settings import ModelSettings, PathSettings

@@ -11,7 +11,7 @@ OLD_FLAGS = {
     "follow": {"--files": "--data"},
     "align": {"--labels": "--use-labels"},
 }
-SHORT = {"data": "file", "key": "key", "labels": "labels", "groups": "groups", "nuisance": "nuisance"}
+SHORT = {"data": "file", "key": "key", "labels": "labels", "groups": "groups", "nuisance": "nuisance", "order": "order"}
 _CONFIG = (".yaml", ".yml", ".json")
 
 
