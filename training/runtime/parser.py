@@ -10,7 +10,7 @@ from training.runtime.presets import preset_names
 from training.settings import ModelSettings, PathSettings
 
 _USAGE = "unknot fit [-c PRESET|FILE] [--data FILE] [--out FOLDER] [--SETTING VALUE ...]"
-_THEN = """--data, --key, --labels, --groups and --nuisance are short for --data.file, --data.key and so on. In YAML
+_THEN = """--data, --key, --labels, --groups, --nuisance and --order are short for --data.file, --data.key and so on. In YAML
 settings have underscores (model: exit_width: 0.25), as flags hyphens (--model.exit-width 0.25).
 
 examples: unknot fit -c digits
@@ -28,9 +28,9 @@ class _Help(DefaultHelpFormatter):
 
 
 class _FitParser(ArgumentParser):
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
         """As flags are spelt here, without the flags that take a group of settings from a file of their own."""
-        text = re.sub(r"(?m)^  --(data|model|path) CONFIG .*\n", "", super().format_help())
+        text = re.sub(r"(?m)^  --(data|model|path) CONFIG .*\n", "", super().format_help(*args, **kwargs))
         text = re.sub(r"--[\w.]+", lambda flag: flag[0].replace("_", "-"), text)
         return f"{text}\n{_THEN}\n"
 
