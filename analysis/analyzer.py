@@ -57,7 +57,8 @@ class Analyzer:
             the rows are the structure itself, see :meth:`from_structure`.
         x: rows (N, D) in the flow's own units, best rows that it has not seen; of a result by default its own.
         labels, sources: (N,) metadata for examples, never used to find structure.
-        is_held_out: (N,) bool, rows that the flow has not seen (default all); the certificate uses these alone.
+        is_held_out: (N,) bool, rows that the flow has not seen, or True for all; the certificate uses these alone. Of a
+            result its own. Where it is not given all rows are used, and the certificate decides nothing.
         rows: (N,) what to call the rows (default 0, 1, ...).
         run: the run that the flow comes from.
         seed: draws subsamples, resamples and the certificate's noise.
@@ -79,7 +80,7 @@ class Analyzer:
         x: object = None,
         labels: ArrayLike | None = None,
         sources: ArrayLike | None = None,
-        is_held_out: ArrayLike | None = None,
+        is_held_out: ArrayLike | bool | None = None,
         rows: ArrayLike | None = None,
         run: SavedRun | None = None,
         seed: int = 0,
@@ -103,14 +104,22 @@ class Analyzer:
         count = len(self.x)
         self.labels = each_row("labels", labels, count)
         self.sources = each_row("sources", sources, count)
-        held = each_row("is_held_out", is_held_out, count)
+        self._knows_held_out = is_held_out is not None
+        held = None if is_held_out is True else each_row("is_held_out", is_held_out, count)
         self.is_held_out = np.ones(count, dtype=bool) if held is None else held.astype(bool)
         named = each_row("rows", rows, count)
         self.rows = np.arange(count) if named is None else named
 
     @classmethod
-    def load(cls, run: str | Path, x: object = None, labels: ArrayLike | None = None, seed: int = 0) -> Analyzer:
-        """The analyzer of a run folder; ``x`` instead of the rows that the run kept.
+    def load(
+        cls,
+        run: str | Path,
+        x: object = None,
+        labels: ArrayLike | None = None,
+        seed: int = 0,
+        is_held_out: ArrayLike | bool | None = None,
+    ) -> Analyzer:
+        """The analyzer of a run folder; ``x`` (with ``is_held_out``) instead of the rows that the run kept.
 
         Raises:
             FileNotFoundError: no such run, or it kept no rows and none were given.
@@ -120,7 +129,7 @@ class Analyzer:
 
         saved = SavedRun.load(run, with_rows=x is None)
         if x is not None:
-            return cls(saved.flow, x, labels=labels, run=saved, seed=seed)
+            return cls(saved.flow, x, labels=labels, is_held_out=is_held_out, run=saved, seed=seed)
         is_held_out = np.arange(len(saved.x)) < len(saved.held_out)
         return cls(saved.flow, saved.x, saved.labels, saved.sources, is_held_out, saved.rows, saved, seed)
 
@@ -239,8 +248,10 @@ class Analyzer:
 
     @cached_property
     def _certificate(self) -> Certificate:
-        from analysis.certification.certificate import certify
+        from analysis.certification.certificate import certify, unknown_split
 
+        if not self._knows_held_out and self.n.shape[1]:
+            return unknown_split(self.s, self.n, self._worth, self.seed)
         return certify(self.s[self.is_held_out], self.n[self.is_held_out], seed=self.seed, worth=self._worth)
 
     def certificate(self) -> Certificate:

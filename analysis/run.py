@@ -27,7 +27,7 @@ class SavedRun:
         folder: where it lies.
         flow: the flow at the chosen k.
         result: ``result.json`` as plain data.
-        config: ``config.yaml`` as text.
+        config: ``config.yaml`` as text; of a fit in memory, which has none, the settings in result.json.
         path: rows of ``path.csv``; numbers, except for the stage.
         held_out, train: the rows kept of each side, (n, D); the training rows are at most 20 000.
         held_out_rows, train_rows: their numbers in the data that was fitted.
@@ -62,14 +62,14 @@ class SavedRun:
             raise ValueError(f"{folder} is of unknot untangle: its run folder is {folder / SECOND}")
         if not (folder / "result.json").is_file() and (folder / "checkpoints").is_dir():
             raise ValueError(f"the run in {folder} is not finished; go on with: unknot fit --resume {folder}")
-        flow = load(folder)
+        flow, result = load(folder), _result(folder / "result.json")
         check_checksums(folder, "result.json", "path.csv", *["data.safetensors"] * with_rows)
         data = _data(folder / "data.safetensors", flow.front.features) if with_rows else _NO_ROWS
         return cls(
             folder=folder,
             flow=flow,
-            result=_result(folder / "result.json"),
-            config=_text(folder / "config.yaml"),
+            result=result,
+            config=_text(folder / "config.yaml") or _settings(result),
             path=_path(folder / "path.csv"),
             held_out=data["held_out.x"],
             train=data["train.x"],
@@ -117,6 +117,10 @@ _NO_ROWS = {
     "held_out.rows": torch.zeros(0, dtype=torch.int64),
     "train.rows": torch.zeros(0, dtype=torch.int64),
 }
+
+
+def _settings(result: dict[str, Any]) -> str:
+    return "".join(f"{name}: {value}\n" for name, value in result.get("settings", {}).items())
 
 
 def _text(file: Path) -> str:

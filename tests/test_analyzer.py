@@ -192,6 +192,9 @@ def test_compare_stars_what_differs(run, two, tmp_path):
 def test_other_rows_and_a_flow_alone(run, two):
     some = Analyzer.load(run, two.x[:300])
     assert some.certificate().worth == 0.13
+    assert some.certificate().verdict == "not decided" and "was not given" in some.certificate().reason
+    unseen = Analyzer.load(run, two.x[:300], is_held_out=True).certificate()
+    assert "was not given" not in unseen.reason and unseen.worth == 0.13
     assert len(some.x) == 300 and some.is_held_out.all() and some.dimensions().worth == (0.13,)
     alone = Analyzer(two.flow, two.x[:300])
     assert np.isnan(alone.certificate().worth)
@@ -253,8 +256,8 @@ def test_refused(two, ask, message):
 
 
 def test_one_row_claims_nothing(two):
-    one = Analyzer(two.flow, two.x[:1])
-    assert one.certificate().verdict == "not decided"
+    one = Analyzer(two.flow, two.x[:1], is_held_out=True)
+    assert one.certificate().verdict == "not decided" and "1 rows are too few" in one.certificate().reason
     for verb in ("levels", "tree", "hierarchy", "tear", "carved", "intrinsic_dimension"):
         assert repr(getattr(one, verb)())
 

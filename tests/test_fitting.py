@@ -9,6 +9,7 @@ import torch
 from lightning import Callback
 
 import training
+from analysis import Analyzer, SavedRun
 from training.data.activations import Activations
 from training.data.batches import StepBatches
 from training.data.preparing import prepare
@@ -73,6 +74,18 @@ def test_a_circle_needs_two_dimensions(circle):
         circle.verdict().startswith("ladder, dimensions x nats each: 2 x 0.")
         and "\nPCA: the 2 largest" in circle.verdict()
     )
+
+
+def test_a_result_prints_its_verdict_and_saves_a_run(circle, tmp_path):
+    assert str(circle) == circle.verdict() and len(repr(circle)) < 100
+    folder = circle.save(tmp_path / "run")
+    saved = SavedRun.load(folder)
+    assert saved.result["structure_dim"] == 2 and "kappa: 1.0" in saved.config and not (folder / "config.yaml").exists()
+    kept, own = Analyzer.load(folder), Analyzer(circle)
+    assert np.allclose(kept.s, own.s) and kept.is_held_out.sum() == len(circle.held_out)
+    assert circle.verdict() in (folder / "verdict.txt").read_text() and not (folder / "training.png").exists()
+    with pytest.raises(FileExistsError, match="not an empty folder"):
+        circle.save(folder)
 
 
 def test_noise_is_noise():

@@ -61,6 +61,7 @@ class FitResult:
             rows' own pieces apart (``relevance.answer`` is "pieces"); else None.
         oddities: what the verdict has to say of the rows: rows set aside, twins, what was not examined;
             see training.data.oddities.
+        settings: every setting of model and path, by name.
         claim: what alone is claimed where the rows make structure by themselves (all of one norm); empty where k stands as it is.
     """
 
@@ -87,6 +88,7 @@ class FitResult:
     activations: Activations = field(repr=False)
     relevance: Relevance | None = field(default=None, repr=False)
     oddities: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
     claim: str = ""
 
     @property
@@ -126,6 +128,7 @@ class FitResult:
             "notes": self.notes,
             "oddities": self.oddities,
             "claim": self.claim,
+            "settings": self.settings,
             "front": {"kind": self.flow.front.kind, "kept": self.flow.front.kept, "of": self.flow.features},
             "relevance": None if self.relevance is None else self.relevance.to_dict(),
         }
@@ -166,6 +169,24 @@ class FitResult:
             f"uses: {found.kept} of {len(found.metric)} directions{asked} carry {found.share:.1%} of the answer's "
             f"{found.information:.2f} nats; the others exchanged between rows, {found.agreement:.1%} of answers stay ({needs}).\n"
         )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a run folder, as ``unknot fit`` does, for ``Analyzer.load`` and ``unknot analyze``; returns its path.
+
+        What came from memory cannot be read again, so there is no config.yaml; result.json has all settings.
+
+        Raises:
+            FileExistsError: the folder exists and is not empty.
+        """
+        from training.runtime.run_folder import RunFolder
+
+        run = RunFolder.create(str(folder), "")
+        with run.discarded_on_error():
+            run.write(self, [], self.flow.seed, [self.verdict(), *(f"note: {note}" for note in self.notes)])
+        return run.path
+
+    def __str__(self) -> str:
+        return self.verdict()
 
     def __repr__(self) -> str:
         return f"FitResult(structure_dim={self.structure_dim}, confidence={self.confidence:.2f}, nll={self.nll:.3f})"
@@ -343,5 +364,6 @@ def collect(course: Course, prepared: Prepared, null: Null, steps: int) -> FitRe
         activations=prepared.activations,
         relevance=prepared.relevance,
         oddities=[oddity.sentence for oddity in prepared.oddities],
+        settings={**asdict(course.model), **asdict(course.path)},
         claim=claimed(prepared.oddities, choice.structure_dim),
     )

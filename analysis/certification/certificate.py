@@ -265,6 +265,15 @@ def certify(
     return Certificate(verdict, reason, rows=len(n), **sizes, **about, **vars(found))
 
 
+def unknown_split(s: Array, n: Array, worth: float, seed: int) -> Certificate:
+    """Of rows of which the flow may have seen any: nothing is decided."""
+    reason = (
+        "which rows were held out was not given; use Analyzer(result), or Analyzer(flow, x, is_held_out=...), True where the "
+        "flow has seen none of them"
+    )
+    return Certificate("not decided", reason, 0.05, len(n), s.shape[1], n.shape[1], seed, worth=worth)
+
+
 def _verdict(found: Outcome, level: float, delta: float) -> tuple[str, str]:
     if found.z > ndtri(1 - level):
         bound = f"held-out lower bound {found.lower_bound:.3g} +- {found.se:.2g} nats"

@@ -24,6 +24,7 @@ def reader(verb: str, about: str, argv: list[str], **extras: bool) -> Namespace:
         group.add_argument(
             "--labels", metavar="NAME|FILE", help="one integer class per row: an array in FILE, or a .npy file"
         )
+        group.add_argument("--unseen", action="store_true", help="the flow was fitted to none of them: certify on them")
     if extras.get("out"):
         parser.add_argument("--out", metavar="FILE", help="where to write it (default RUN/report.html)")
     parser.add_common("draws subsamples and resamples", threads=1, json=bool(extras.get("json")))
@@ -44,7 +45,8 @@ def analyzer_of(run: str, given: Namespace) -> "Analyzer":
     from training.data.activations import read_activations
 
     rows = read_activations(given.data, given.key, given.labels, None)
-    return Analyzer.load(run, rows.x, None if rows.labels is None else rows.labels.numpy(), seed=given.seed)
+    labels = None if rows.labels is None else rows.labels.numpy()
+    return Analyzer.load(run, rows.x, labels, given.seed, True if given.unseen else None)
 
 
 def ask_its_net(analyzer: "Analyzer", given: Namespace) -> None:

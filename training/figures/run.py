@@ -190,7 +190,7 @@ def save_figures(
 
     Args:
         s, n: structure and noise block of the rows to show, labelled by ``labels``.
-        history: see :func:`plot_training`.
+        history: see :func:`plot_training`; none, no figure of it.
         seed: named in the corners of what is drawn without ``result``.
     """
     folder = Path(folder)
@@ -201,8 +201,9 @@ def save_figures(
         "width": plot_width(result),
         "structure": plot_structure(s, labels, seed=seed),
         "noise": plot_noise(n, seed=seed),
-        "training": plot_training(history, note=_run_note(result)),
     }
+    if history:
+        drawn["training"] = plot_training(history, note=_run_note(result))
     files = []
     for name, ax in drawn.items():
         files.append(folder / f"{name}.png")

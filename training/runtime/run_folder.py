@@ -48,7 +48,7 @@ class RunFolder:
             return next(folder for folder in map(cls, names) if folder._claimed())
         folder = cls(Path(out))
         if (folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir()))) or not folder._claimed():
-            raise FileExistsError(f"--out {out} exists and is not an empty folder; name another or remove it first")
+            raise FileExistsError(f"{out} exists and is not an empty folder; name another (--out) or remove it first")
         return folder
 
     def _claimed(self) -> bool:
