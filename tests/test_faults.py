@@ -270,8 +270,14 @@ def test_signals_raise_and_are_put_back(number):
 SMALL = [
     *("--data.planted=circle", "--data.rows=400", "--data.noise-dims=1", "--null-worth=0.03"),
     *("--model.components=4", "--model.hidden=8"),
-    *(f"--path.{f}={getattr(PATH, f)}" for f in ("settle", "screen", "steps_per_point", "points_per_decade")),
-    *(f"--path.{f}={getattr(PATH, f)}" for f in ("debias", "debias_rounds", "narrow", "warm_up", "rounds")),
+    *(
+        f"--path.{f.replace('_', '-')}={getattr(PATH, f)}"
+        for f in ("settle", "screen", "steps_per_point", "points_per_decade")
+    ),
+    *(
+        f"--path.{f.replace('_', '-')}={getattr(PATH, f)}"
+        for f in ("debias", "debias_rounds", "narrow", "warm_up", "rounds")
+    ),
 ]
 
 

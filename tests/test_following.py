@@ -33,6 +33,7 @@ def test_the_last_step_is_the_whole_training():
         trained_subject("digits", step=-1)
 
 
+@pytest.mark.slow
 def test_files_are_followed_by_the_number_in_their_names(tmp_path, capsys):
     rng = np.random.default_rng(0)
     turn = rng.uniform(0, 2 * np.pi, 900)

@@ -92,7 +92,7 @@ def test_bfloat16_becomes_float32():
         (X[..., 0, 0], {}, ValueError, r"'cloud' put out shape \(4,\), expected B = 4 examples as"),
         (normal(2, 2, 2, 2, 2), {}, ValueError, "put out shape .* pass channel_axis="),
         (X.long(), {}, TypeError, "'cloud' put out torch.int64, expected a floating tensor"),
-        ("text", {}, TypeError, "'cloud' put out NoneType, expected a floating tensor"),
+        ("text", {}, TypeError, "'cloud' put out str, expected a floating tensor"),
         ({"a": X, "b": None}, {}, TypeError, "'b' put out NoneType, expected a floating tensor"),
         (X / 0, {}, ValueError, "NaN or inf in 20 of 20 rows"),
         ([X, X[..., :2]], {}, ValueError, "batches differ in width: 2, 3 channels"),

@@ -299,6 +299,7 @@ def test_saved_and_loaded_it_is_the_same(trefoil, untangled, tmp_path):
     assert torch.equal(back.log_prob(trefoil.x[:20]), untangled.flow.log_prob(trefoil.x[:20]))
 
 
+@pytest.mark.slow
 def test_the_command_line_untangles_goes_on_and_refuses(tmp_path, capsys):
     common = ["-c", "fast", "--null-worth", "0.03", "--threads", "1"]
     source = ["--data.planted", "trefoil", "--data.noise-dims", "0", "--data.diffeo", "false", "--data.rows", "2500"]

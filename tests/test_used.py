@@ -121,7 +121,7 @@ def test_few_rows_take_fewer_steps():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"front": "pca"}, "front must be one of auto, relevance, principal, whiten, got 'pca'"),
+        ({"front": "pca"}, "front must be one of auto, relevance, pieces, principal, whiten, got 'pca'"),
         ({"energy": "metric"}, "energy must be one of whitened, layer, got 'metric'"),
         ({"keep": -1}, "keep must not be negative"),
         ({"largest_loss": 0.0}, r"largest_loss must lie in \(0, 1\], got 0.0"),
@@ -157,6 +157,7 @@ def test_the_command_line_takes_a_nuisance_and_says_what_it_took(tmp_path):
     assert wrong.returncode == 1 and "'z'" in wrong.stderr and not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_digits_run_says_what_the_net_uses_and_does(tmp_path):
     flags = ["-c", "digits", "--data.rows=1797", *FLAGS]
     done = unknot("fit", *flags, "--out=run", cwd=tmp_path)

@@ -109,8 +109,8 @@ class Support:
 def support(rows: Floats, seed: int = 0, draws: int = DRAWS) -> Support:
     """Read the support of rows (n, k): landmarks spread over a random nine tenths of them, Rips complexes over Z/2 and Z/3.
 
-    The sparsest 2 % are left out; where the others show one connected thing without a loop, and all rows surely one loop, that
-    is said: a loop with a thin place. Where a row is nearer to a landmark than r, landmarks that are 2 r apart are linked along
+    The sparsest 2 % are left out; where the others show one connected thing without a loop, and all rows surely one loop, the
+    loop counts: it has a thin place. Where a row is nearer to a landmark than r, landmarks that are 2 r apart are linked along
     the support: loops born by then count, if the ratio of their scales is beyond what blobs show.
     """
     if len(rows) < FEWEST_ROWS or not np.ptp(rows, axis=0).any():

@@ -45,7 +45,7 @@ def closes(reading: Reading) -> bool:
 
 
 def instead_of(surveyed: Survey, found: Support) -> Survey:
-    """What the support of all rows, and of the rows of each part, says beside the ridges of the densest.
+    """What the support of all rows, and of the rows of each part, says, next to the ridges of the densest.
 
     Where it surely is a named shape with loops or voids and no ridge is, that is the name, and what the ridge says is kept.
     Where some of its draws show a loop and the ridge does not, the part is undecided.
@@ -71,7 +71,7 @@ def _is_named(found: Support) -> bool:
 
 
 def _part(surveyed: Survey, part: int, own: Support) -> Survey:
-    """A part whose ridge has no loop, beside its support."""
+    """A part whose ridge has no loop, together with its support."""
     word, share, _ = surveyed.kind(part)
     if _is_named(own):
         return replace(
