@@ -1,6 +1,7 @@
 """A simulated head-direction population: is the ring seen without a flow, and how well is its angle read?
 
     python tests/benchmarks/cells.py --cells 17 40 --seeds 0 1 2 3 4
+    python tests/benchmarks/cells.py --bars --seeds 100   how a loop is lost when every direction adds its noise
 
 Prints one line for each recording and set of coordinates. Unsupervised methods see all rows and no angle; rotation, reflection
 and offset (or the probe) are fitted on the first half of the time, the median absolute error is of the other half, in degrees.
@@ -82,6 +83,11 @@ def probe(rows: Floats, angle: Floats) -> Floats:
     return np.arctan2(scores[:, 1], scores[:, 0])
 
 
+def calibrated(found: Floats, angle: Floats) -> Floats:
+    """The probe on three harmonics of the angle found: what is wrong beyond how fast it runs."""
+    return probe(np.concatenate([[np.cos(n * found), np.sin(n * found)] for n in (1, 2, 3)]).T, angle)
+
+
 def principal(rows: Floats, count: int) -> Floats:
     """Scores (n, count) of the leading principal components."""
     from sklearn.decomposition import PCA
@@ -101,17 +107,36 @@ def supported_directions(rows: Floats) -> int:
 
 def peers(rows: Floats, angle: Floats, seed: int) -> str:
     """Errors of the probe, of PCA's first plane and of Isomap, and the two longest bars of ripser on 250 landmarks of PCA-6."""
-    from ripser import ripser
     from sklearn.manifold import Isomap
-
-    from flows.geometry.landmarks import maxmin
 
     errors = error(probe(rows, angle), angle), error(plane(rows @ _axes(rows)), angle)
     isomap = error(plane(Isomap(n_components=2, n_neighbors=15).fit_transform(rows)), angle)
-    six = principal(rows, 6)
-    bars = ripser(six[maxmin(six, 250, np.random.default_rng(seed))[0]], maxdim=1)["dgms"][1]
-    first, second = np.sort(bars[:, 1] - bars[:, 0])[::-1][:2]
+    first, second = np.ptp(longest(principal(rows, 6), seed), axis=1)
     return f"probe {errors[0]:.1f}, PCA-2 {errors[1]:.1f}, Isomap {isomap:.1f}; ripser bars {first:.2f} {second:.2f}"
+
+
+def longest(points: Floats, seed: int) -> Floats:
+    """Birth and death (2, 2) of the two longest bars of degree 1 of 250 landmarks well spread over points (n, k)."""
+    from ripser import ripser
+
+    from flows.geometry.landmarks import maxmin
+
+    bars = ripser(points[maxmin(points, 250, np.random.default_rng(seed))[0]], maxdim=1)["dgms"][1]
+    return bars[np.argsort(bars[:, 0] - bars[:, 1])[:2]]
+
+
+def bar_lines(cells: int, seed: int) -> None:
+    """Print the ring's radius, the noise around it, and how death / birth of the longest bar falls with more components."""
+    rows, angle = recording(cells, seed)
+    sector = (angle / (2 * np.pi) * 36).astype(int)
+    means = np.stack([rows[sector == each].mean(0) for each in range(36)])
+    radius = np.sqrt(((means - means.mean(0)) ** 2).sum(1).mean())
+    noise = (rows - means[sector]).std()
+    print(f"{cells} cells, seed {seed}: radius {radius:.2f}, noise {noise:.2f} a cell, {noise * cells**0.5:.2f} in all")
+    for count in (3, 4, 6, 10, cells):
+        bars = longest(principal(rows, count), seed)
+        ratio, other = bars[:, 1] / bars[:, 0]
+        print(f"{cells} cells, seed {seed}: {count} components, death / birth {ratio:.2f}, second bar {other:.2f}")
 
 
 def _axes(rows: Floats) -> Floats:
@@ -127,9 +152,12 @@ def ours(points: Floats, angle: Floats, seed: int) -> str:
     said = f"{described.kind} ({described.confidence:.2f}), support {described.support.kind} {described.betti.get(2)}"
     if not loops:
         return f"{said}; no loop"
-    errors = [error(loops[0].angle(points, by_mass), angle) for by_mass in (True, False)]
+    by_mass, by_length = (loops[0].angle(points, by_mass) for by_mass in (True, False))
+    errors = [error(found, angle) for found in (by_mass, by_length, calibrated(by_length, angle))]
     many = f"{len(loops)} loop{'s' * (len(loops) > 1)}"
-    return f"{said}; {many}, p {loops[0].p_value:.2g}; by mass {errors[0]:.1f}, by length {errors[1]:.1f}"
+    return f"{said}; {many}, p {loops[0].p_value:.2g}; " + "by mass {:.1f}, by length {:.1f}, calibrated {:.1f}".format(
+        *errors
+    )
 
 
 def spectral(rows: Floats, seed: int) -> Floats:
@@ -155,6 +183,8 @@ def lines(cells: int, seed: int, coordinates: list[str]) -> None:
         "spectral": lambda: spectral(rows, seed),
     }
     for name in coordinates:
+        if name == "supported" and kept == cells:  # the rows, turned
+            continue
         started = time.process_time()
         points = made[name]()
         said = ours(points, angle, seed)
@@ -165,11 +195,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", type=int, default=[17, 40])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--coordinates", nargs="+", default=["rows", "PCA-6", "spectral"])
+    parser.add_argument("--coordinates", nargs="+", default=["PCA-6", "supported", "spectral", "rows"])
+    parser.add_argument("--bars", action="store_true")
     given = parser.parse_args()
     for seed in given.seeds:
         for cells in given.cells:
-            lines(cells, seed, given.coordinates)
+            bar_lines(cells, seed) if given.bars else lines(cells, seed, given.coordinates)
 
 
 if __name__ == "__main__":
