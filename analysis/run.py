@@ -62,9 +62,10 @@ class SavedRun:
             raise ValueError(f"{folder} is of unknot untangle: its run folder is {folder / SECOND}")
         if not (folder / "result.json").is_file() and (folder / "checkpoints").is_dir():
             raise ValueError(f"the run in {folder} is not finished; go on with: unknot fit --resume {folder}")
-        flow, result = load(folder), _result(folder / "result.json")
+        flow = load(folder)
         check_checksums(folder, "result.json", "path.csv", *["data.safetensors"] * with_rows)
         data = _data(folder / "data.safetensors", flow.front.features) if with_rows else _NO_ROWS
+        result = _result(folder / "result.json")
         return cls(
             folder=folder,
             flow=flow,
