@@ -1,4 +1,4 @@
-"""Python code blocks of README.md and of the guides beside the packages, read as files that a user would write."""
+"""Python code blocks of README.md and of the guides in the packages, read as files that a user would write."""
 
 import builtins
 import symtable

@@ -18,7 +18,7 @@ FILES = [
     for folder in ("training", "flows", "analysis", "configs")
     for file in sorted((ROOT / folder).rglob("*"))
     if file.suffix in (".py", ".pyi", ".md", ".yaml")
-] + [ROOT / "README.md"]
+] + [ROOT / "README.md", *sorted((ROOT / ".ci").glob("*.md"))]
 
 
 @pytest.mark.parametrize("word", INSTEAD)

@@ -11,17 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
-from analysis.alignment.asked import (
-    NULL_DRAWS,
-    ROWS,
-    TOLERANCE,
-    Both,
-    both_of,
-    check_settings,
-    known_of,
-    part_of,
-    within,
-)
+from analysis.alignment.asked import NULL_DRAWS, ROWS, TOLERANCE, Both, both_of, check_settings, part_of, within
 from analysis.alignment.bends import Fit
 from analysis.alignment.clouds import FEWEST, Cloud, Rows
 from analysis.alignment.correction import Correction, correct
@@ -157,8 +147,7 @@ class Aligner:
         wide = by_layer(self.a_, self.b_)
         self.metric_ = "layer" if wide else "block"
         search = self._search_wide if wide else self._search
-        known = known_of(labels, "labels"), known_of(values, "values")
-        pairs, labels, values = within(self.part_, (self.a_, self.b_), pairs, *known)
+        pairs, labels, values = within(self.part_, (self.a_, self.b_), pairs, labels, values)
         search(pairs, labels, values)
         kept = labels or tuple(
             None if s.analyzer.labels is None else s.analyzer.labels[s.rows] for s in (self.a_, self.b_)
@@ -291,7 +280,7 @@ class Aligner:
         rows = np.zeros((0, 2), dtype=int) if self._pairs is None else np.asarray(self._pairs)
         if not rows.size:
             return None
-        return apart(self.map_(self.a_.s)[rows[:, 0]], self.b_.s[rows[:, 1]], self.map_(self.a_.s), self.b_.s)
+        return apart(self.map_(self.a_.s), self.b_.s, rows)
 
     @cached_property
     def geometry_(self) -> Geometry | None:

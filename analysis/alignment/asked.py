@@ -81,8 +81,9 @@ def within(part: Part | None, sides: Sequence[Side], pairs: Any, labels: Any, va
     """Evidence of the chosen rows alone.
 
     Raises:
-        ValueError: pairs of a part, whose rows they do not number.
+        ValueError: pairs of a part, whose rows they do not number; labels or values that are no pair, or of one side alone.
     """
+    labels, values = known_of(labels, "labels"), known_of(values, "values")
     if part is None:
         return pairs, labels, values
     if pairs is not None:

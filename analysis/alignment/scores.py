@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
 from analysis.alignment.rigid import Floats
@@ -48,10 +48,10 @@ def label_transfer(mapped: ArrayLike, labels: ArrayLike, target: ArrayLike, trut
     return float((voters.predict(np.asarray(target)) == np.asarray(truth)).mean())
 
 
-def apart(mapped: Floats, partners: Floats, all_mapped: Floats, other: Floats) -> float:
-    """Root mean square distance (n, k) between rows and their partners, 1 as far as rows drawn at random from both clouds are."""
-    gaps = ((mapped - partners) ** 2).sum(1).mean()
-    anyhow = all_mapped.var(0).sum() + other.var(0).sum() + ((all_mapped.mean(0) - other.mean(0)) ** 2).sum()
+def apart(mapped: Floats, other: Floats, pairs: NDArray[np.intp]) -> float:
+    """Root mean square distance of pairs (p, 2) of rows of two clouds, 1 as far as rows drawn at random from both are."""
+    gaps = ((mapped[pairs[:, 0]] - other[pairs[:, 1]]) ** 2).sum(1).mean()
+    anyhow = mapped.var(0).sum() + other.var(0).sum() + ((mapped.mean(0) - other.mean(0)) ** 2).sum()
     return float(np.sqrt(gaps / anyhow))
 
 

@@ -1,4 +1,4 @@
-"""Do geodesic distances start an alignment of SNARE-seq's cells? Tried beside the aligner, not part of it.
+"""Do geodesic distances start an alignment of SNARE-seq's cells? Tried outside the aligner, not part of it.
 
     python tests/benchmarks/alignment_geodesics.py
 

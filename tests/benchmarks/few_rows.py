@@ -1,7 +1,7 @@
 """Few rows and thin places: loops where there are none, rings of 150 to 1000 rows, rings that are filled unevenly.
 
     python tests/benchmarks/few_rows.py null       clouds without a loop: how often loops() and the support find one
-    python tests/benchmarks/few_rows.py rings      rings of few rows, alone and beside a blob, and arcs
+    python tests/benchmarks/few_rows.py rings      rings of few rows, alone and next to a blob, and arcs
     python tests/benchmarks/few_rows.py uneven     rings filled unevenly: both answers, of the support and of the densest rows
 
 Limits were chosen on seeds below 1000; figures are of `--first 1000`.
@@ -63,7 +63,7 @@ def ring(count: int, dims: int, rng: np.random.Generator, noise: float) -> np.nd
     )
 
 
-def beside_a_blob(count: int, dims: int, rng: np.random.Generator) -> np.ndarray:
+def next_to_a_blob(count: int, dims: int, rng: np.random.Generator) -> np.ndarray:
     """Two thirds of the rows on a ring, one third in a blob four radii away."""
     blob = 0.4 * rng.normal(size=(count // 3, dims))
     blob[:, 0] += 4
@@ -74,7 +74,7 @@ RINGS: dict[str, Draw] = {
     "ring, noise .08": lambda n, k, rng: ring(n, k, rng, 0.08),
     "ring, noise .15": lambda n, k, rng: ring(n, k, rng, 0.15),
     "ring, noise .25": lambda n, k, rng: ring(n, k, rng, 0.25),
-    "ring beside a blob": beside_a_blob,
+    "ring next to a blob": next_to_a_blob,
     "arc of 180 degrees": lambda n, k, rng: bent(n, k, rng, 1.0),
     "arc of 270 degrees": lambda n, k, rng: bent(n, k, rng, 1.5),
 }
