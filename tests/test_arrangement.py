@@ -114,6 +114,10 @@ def test_grids_tori_and_trees_are_told_by_their_links(centres, name, sides, link
 def test_graphs_of_other_kinds_have_no_name():
     ring, path = along(1, 9, noise=0), np.arange(9.0)[:, None]
     assert [family(relative_neighbours(squared_distances(x[None])[0]))[0] for x in (ring, path)] == ["", ""]
+    linked = np.zeros((9, 9), dtype=bool)  # a ring with three chords has as many links as a grid 3 x 3
+    for i, j in [*((i, (i + 1) % 9) for i in range(9)), (0, 4), (2, 6), (3, 7)]:
+        linked[i, j] = linked[j, i] = True
+    assert family(linked) == ("", ())
 
 
 def test_a_gap_stands_out_among_even_steps_only():
